@@ -73,9 +73,16 @@ fn identity_is_the_listener_and_bad_http_ends_its_own_connection_alone() {
     }
     let (record, out) = run(&house.daemon, "one");
     assert_eq!(out["status"], "200", "{out:#}");
-    assert_eq!((&out["7899"], &out["3128"]), (&json!("open"), &json!(111)), "with no network the models are there alone");
+    assert_eq!(
+        (&out["7899"], &out["3128"]),
+        (&json!("open"), &json!(111)),
+        "with no network the models are there alone"
+    );
     let bad = out["bad"].as_array().expect("answers");
-    assert!(bad.iter().all(|status| status.as_str().is_some_and(|status| status.is_empty() || status.starts_with('4'))), "{out:#}");
+    assert!(
+        bad.iter().all(|status| status.as_str().is_some_and(|status| status.is_empty() || status.starts_with('4'))),
+        "{out:#}"
+    );
     let by = house.daemon.json(&["cost", "--by", "agent"]);
     let items = by["items"].as_array().expect("a list");
     assert_eq!(items.len(), 1, "whatever it says of itself, it is its jail's agent that pays: {by:#}");

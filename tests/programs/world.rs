@@ -13,8 +13,11 @@ pub const ANSWER_MICRO_USD: u64 = 100_000 + 100;
 
 /// The agent runs `script` once and says what it printed; a program hears its own words again, or is given a call.
 pub fn runs(script: &'static str, environment: &[(&str, &str)]) -> Script {
-    let environment: Value =
-        environment.iter().map(|(name, value)| ((*name).to_string(), Value::from(*value))).collect::<serde_json::Map<_, _>>().into();
+    let environment: Value = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_string(), Value::from(*value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     Arc::new(move |request, answered| {
         let heard = said(request);
         if is_agents(request) {

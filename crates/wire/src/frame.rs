@@ -4,9 +4,9 @@
 use crate::api::secret::SecretValue;
 use crate::confinement::Confinement;
 use crate::files::{FilesAnswer, FilesAsked};
+use crate::stream::{FromProgram, ToProgram};
 #[cfg(feature = "link")]
 use serde::de::DeserializeOwned;
-use crate::stream::{FromProgram, ToProgram};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenure_core::call::{Fence, Holder, Outcome};

@@ -51,11 +51,15 @@ pub struct OpenStream {
 pub enum FromProgram {
     Open(Box<OpenStream>),
     /// Of the body.
-    Data { text: String },
+    Data {
+        text: String,
+    },
     /// The request is whole.
     End,
     /// It took so much of the answer.
-    Credit { room: usize },
+    Credit {
+        room: usize,
+    },
     /// It went away; nothing more is sent to it.
     Close,
 }
@@ -64,12 +68,19 @@ pub enum FromProgram {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "part", rename_all = "snake_case")]
 pub enum ToProgram {
-    Head { status: u16, headers: BTreeMap<String, String> },
-    Data { text: String },
+    Head {
+        status: u16,
+        headers: BTreeMap<String, String>,
+    },
+    Data {
+        text: String,
+    },
     /// The answer is whole.
     End,
     /// So much of the request was taken.
-    Credit { room: usize },
+    Credit {
+        room: usize,
+    },
     /// The answer breaks off.
     Close,
 }

@@ -66,8 +66,15 @@ pub async fn attend(
     // Frames for those who watch an execution: nobody does.
     let (shown, _) = mpsc::channel(1);
     let close = stop.child_token();
-    let task =
-        JailTask { key, runtime: Arc::clone(&runtime), calls: queue, close: close.clone(), events: notify, shown, models: None };
+    let task = JailTask {
+        key,
+        runtime: Arc::clone(&runtime),
+        calls: queue,
+        close: close.clone(),
+        events: notify,
+        shown,
+        models: None,
+    };
     let cancel = CancellationToken::new();
     let queued = QueuedCall { call: Box::new(call), deadline, cancel, attendance: Some(attendance) };
     let living = tokio::spawn(task.run(queued));

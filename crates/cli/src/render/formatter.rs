@@ -305,7 +305,9 @@ fn of_proxy(what: &What) -> Vec<String> {
             let from = if *cassette { ", from a cassette" } else { "" };
             vec![format!("Program: asked {model}, {tokens_in} tokens in, {tokens_out} out, {cost}{from}")]
         }
-        What::ProxyFailed { failure, sentence, .. } => vec![format!("Program: its model call failed: {failure}: {sentence}")],
+        What::ProxyFailed { failure, sentence, .. } => {
+            vec![format!("Program: its model call failed: {failure}: {sentence}")]
+        }
         What::ProxyLost { .. } => vec!["Program: its model call was lost with the daemon".to_string()],
         _ => Vec::new(),
     }

@@ -240,13 +240,7 @@ pub(super) fn is_too_dear(it: &mut Decider<'_, '_>, model: &str, reserved: Optio
     Ok(false)
 }
 
-fn too_dear(
-    whose: &str,
-    execution: &Execution,
-    money: u64,
-    model: &str,
-    reserved: Option<u64>,
-) -> Option<Short> {
+fn too_dear(whose: &str, execution: &Execution, money: u64, model: &str, reserved: Option<u64>) -> Option<Short> {
     let most = execution.limits.micro_usd?;
     let detail = match reserved {
         Some(reserved) if money.saturating_add(reserved) <= most => return None,

@@ -10,12 +10,7 @@ use crate::id::{CallId, ConnectionId};
 use crate::model_call::{self, Answer, Answered, Begin, End, Failed, Failure, Lost, Open};
 use crate::row::Row;
 
-pub(super) fn call(
-    it: &mut Decider<'_, '_>,
-    connection: ConnectionId,
-    number: u32,
-    begin: Begin,
-) -> Result<(), Stop> {
+pub(super) fn call(it: &mut Decider<'_, '_>, connection: ConnectionId, number: u32, begin: Begin) -> Result<(), Stop> {
     let iteration = it.iteration()?;
     bound_to(iteration.binding, connection)?;
     let is_at_work = iteration.number == number && !matches!(iteration.step, Step::Closing { .. });
@@ -111,7 +106,14 @@ pub(super) fn rows(before: Option<&Execution>, event: &Event) -> Vec<Row> {
         return spent::called(before, Some(called.day), called.reserved_tokens, called.reserved_micro_usd);
     }
     if let Event::ProxyAnswered(Answered { call, model, usage, .. }) = event {
-        return spent::ended(before, Whose::Program(*call), End::Answered { model }, Some(usage), None, usage.micro_usd);
+        return spent::ended(
+            before,
+            Whose::Program(*call),
+            End::Answered { model },
+            Some(usage),
+            None,
+            usage.micro_usd,
+        );
     }
     if let Event::ProxyFailed(Failed { call, usage, charged_tokens, charged_micro_usd, .. }) = event {
         let (tokens, micro_usd) = (*charged_tokens, *charged_micro_usd);

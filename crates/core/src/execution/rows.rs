@@ -2,7 +2,9 @@
 //! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
 //! figures that only they move wait for the next change of state.
 use super::spent::Whose;
-use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, program, spent};
+use super::{
+    Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, program, spent,
+};
 use crate::approval;
 use crate::binding::{self, Use};
 use crate::bound::{Bound, Hash};

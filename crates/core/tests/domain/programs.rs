@@ -145,7 +145,9 @@ fn so_many_are_open_at_a_time_and_only_by_the_jail_that_is_there_now() {
     let other = ConnectionId::mint(&mut Mint::new(Time::from_millis(1), 5));
     for (connection, iteration) in [(Some(other), None), (None, Some(2))] {
         let call = begin(&mut office, 98, 1, Some(0));
-        let execution::Command::CallProxy { connection: own, iteration: number, begin } = call else { panic!("a call") };
+        let execution::Command::CallProxy { connection: own, iteration: number, begin } = call else {
+            panic!("a call")
+        };
         let (connection, iteration) = (connection.unwrap_or(own), iteration.unwrap_or(number));
         let call = execution::Command::CallProxy { connection, iteration, begin };
         assert_eq!(office.apply(call).expect_err("it is of no jail that is there").code(), "execution.stale");

@@ -66,11 +66,18 @@ pub enum Message {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "part", rename_all = "snake_case")]
 pub enum Part {
-    Text { text: String },
+    Text {
+        text: String,
+    },
     /// `data`: base64.
-    Image { media_type: String, data: String },
+    Image {
+        media_type: String,
+        data: String,
+    },
     /// Fetched by the provider.
-    ImageUrl { url: String },
+    ImageUrl {
+        url: String,
+    },
 }
 
 /// Each is honoured by whoever is asked, or the request is refused before.

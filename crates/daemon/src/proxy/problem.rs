@@ -53,7 +53,8 @@ impl Problem {
     }
 
     pub(super) fn busy() -> Problem {
-        let message = format!("{OPEN_MAX} model calls of this sandbox are open, the most there may be; wait for one to end");
+        let message =
+            format!("{OPEN_MAX} model calls of this sandbox are open, the most there may be; wait for one to end");
         Problem { again: true, ..Problem::new(429, "rate_limit_error", "too_many_open", message) }
     }
 

@@ -56,7 +56,8 @@ pub(super) struct Asked {
 impl Asked {
     /// `counting`: its tokens are counted, and no answer is asked for.
     pub(super) fn read(wire: Wire, body: &str, counting: bool) -> Result<Asked, Problem> {
-        let value: Value = serde_json::from_str(body).map_err(|error| Problem::not_json(format!("no JSON: {error}")))?;
+        let value: Value =
+            serde_json::from_str(body).map_err(|error| Problem::not_json(format!("no JSON: {error}")))?;
         let asked = match wire {
             Wire::Chat => chat::read(value)?,
             Wire::Responses => responses::read(value)?,
@@ -125,7 +126,13 @@ impl Draft {
         Ok(())
     }
 
-    fn tool(&mut self, field: &str, name: String, description: Option<String>, schema: Option<Value>) -> Result<(), Problem> {
+    fn tool(
+        &mut self,
+        field: &str,
+        name: String,
+        description: Option<String>,
+        schema: Option<Value>,
+    ) -> Result<(), Problem> {
         if self.tools.iter().any(|tool| tool.name == name) {
             return Err(Problem::field(field, format!("two tools are named {name:?}")));
         }

@@ -385,8 +385,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (app, _store) = app(folder.path());
         let (id, turn) = (app.committer.mint_execution(), Turn { iteration: 1, turn: 0, attempt: 1 });
-        let request =
-            Request { system: String::new(), messages: vec![], tools: vec![], max_tokens: 1, wishes: Default::default(), tag: Tag::default() };
+        let request = Request {
+            system: String::new(),
+            messages: vec![],
+            tools: vec![],
+            max_tokens: 1,
+            wishes: Default::default(),
+            tag: Tag::default(),
+        };
         let mute = Mute("local/qwen".parse().unwrap());
         let begun = Instant::now();
         let deadline = app.committer.now().run.plus_ms(5_000);

@@ -85,13 +85,18 @@ fn a_second_listener_is_handed_out_whatever_the_network_is_and_each_jail_has_its
     });
     let mut other_spec = house.spec("other", 2);
     let (_other, mut other) = house.open_as(&other_spec);
-    assert_eq!(text(&run(&mut other, &["python3", "-c", &talk(7899)]).stdout), "111", "control: another jail's is not its");
+    assert_eq!(
+        text(&run(&mut other, &["python3", "-c", &talk(7899)]).stdout),
+        "111",
+        "control: another jail's is not its"
+    );
     assert_eq!(text(&run(&mut client, &["python3", "-c", &talk(7899)]).stdout), "from outside");
     outside.join().unwrap();
 
     other_spec.egress = true;
     other_spec.service_port = Some(7899);
     let (mut both, _) = house.open_as(&other_spec);
-    let ports = [both.take_listener(), both.take_service_listener()].map(|listener| listener.unwrap().local_addr().unwrap().port());
+    let ports = [both.take_listener(), both.take_service_listener()]
+        .map(|listener| listener.unwrap().local_addr().unwrap().port());
     assert_eq!(ports, [EGRESS_PORT, 7899]);
 }

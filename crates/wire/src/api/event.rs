@@ -440,10 +440,9 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. } => model_what(event, stamp),
-        Event::ProxyCalled(_)
-        | Event::ProxyAnswered(_)
-        | Event::ProxyFailed(_)
-        | Event::ProxyLost(_) => proxy_what(event),
+        Event::ProxyCalled(_) | Event::ProxyAnswered(_) | Event::ProxyFailed(_) | Event::ProxyLost(_) => {
+            proxy_what(event)
+        }
         Event::CallCalled(called) => What::CallCalled {
             call: called.call,
             capability: called.capability.clone(),

@@ -84,11 +84,9 @@ impl Refused {
                 "api_error",
                 "the link to the daemon has ended, and this sandbox ends with it",
             ),
-            Refused::NoAnswer => (
-                StatusCode::BAD_GATEWAY,
-                "api_error",
-                "the daemon broke the answer off; send the request again",
-            ),
+            Refused::NoAnswer => {
+                (StatusCode::BAD_GATEWAY, "api_error", "the daemon broke the answer off; send the request again")
+            }
         }
     }
 
@@ -96,7 +94,8 @@ impl Refused {
     fn response(self) -> Response<Outgoing> {
         let (status, kind, message) = self.said();
         let body = json!({"type": "error", "error": {"type": kind, "message": message, "param": null, "code": null}});
-        let mut response = Response::new(Full::new(Bytes::from(body.to_string())).map_err(|never| match never {}).boxed_unsync());
+        let mut response =
+            Response::new(Full::new(Bytes::from(body.to_string())).map_err(|never| match never {}).boxed_unsync());
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self == Refused::TooMany {

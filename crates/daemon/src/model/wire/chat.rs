@@ -46,16 +46,22 @@ fn wishes(body: &mut Map<String, Value>, request: &Request, spelling: &Spelling)
     wish("top_p", top_p.map(|value| json!(value)));
     wish("stop", (!stop.is_empty()).then(|| json!(stop)));
     wish("parallel_tool_calls", one_call.then(|| json!(false)));
-    wish("tool_choice", choice.as_ref().map(|choice| match choice {
-        ToolChoice::Required => json!("required"),
-        ToolChoice::One { name } => json!({"type": "function", "function": {"name": spelling.spell(name)}}),
-    }));
-    wish("response_format", format.as_ref().map(|format| match format {
-        Format::Object => json!({"type": "json_object"}),
-        Format::Schema { name, schema, strict } => {
-            json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}})
-        }
-    }));
+    wish(
+        "tool_choice",
+        choice.as_ref().map(|choice| match choice {
+            ToolChoice::Required => json!("required"),
+            ToolChoice::One { name } => json!({"type": "function", "function": {"name": spelling.spell(name)}}),
+        }),
+    );
+    wish(
+        "response_format",
+        format.as_ref().map(|format| match format {
+            Format::Object => json!({"type": "json_object"}),
+            Format::Schema { name, schema, strict } => {
+                json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}})
+            }
+        }),
+    );
 }
 
 fn part(part: &Part) -> Value {

@@ -53,16 +53,22 @@ fn wishes(body: &mut Map<String, Value>, request: &Request, spelling: &Spelling)
     wish("temperature", temperature.map(|value| json!(value)));
     wish("top_p", top_p.map(|value| json!(value)));
     wish("parallel_tool_calls", one_call.then(|| json!(false)));
-    wish("tool_choice", choice.as_ref().map(|choice| match choice {
-        ToolChoice::Required => json!("required"),
-        ToolChoice::One { name } => json!({"type": "function", "name": spelling.spell(name)}),
-    }));
-    wish("text", format.as_ref().map(|format| match format {
-        Format::Object => json!({"format": {"type": "json_object"}}),
-        Format::Schema { name, schema, strict } => {
-            json!({"format": {"type": "json_schema", "name": name, "schema": schema, "strict": strict}})
-        }
-    }));
+    wish(
+        "tool_choice",
+        choice.as_ref().map(|choice| match choice {
+            ToolChoice::Required => json!("required"),
+            ToolChoice::One { name } => json!({"type": "function", "name": spelling.spell(name)}),
+        }),
+    );
+    wish(
+        "text",
+        format.as_ref().map(|format| match format {
+            Format::Object => json!({"format": {"type": "json_object"}}),
+            Format::Schema { name, schema, strict } => {
+                json!({"format": {"type": "json_schema", "name": name, "schema": schema, "strict": strict}})
+            }
+        }),
+    );
 }
 
 fn part(part: &Part) -> Value {

@@ -1,6 +1,6 @@
 //! `/v1/chat/completions`, as OpenAI's libraries and most agents speak it.
 use super::fields::Fields;
-use super::{Asked, Draft, Problem, Speech, arguments, data, image, is_cut, told_arguments, tokens};
+use super::{Asked, Draft, Problem, Speech, arguments, data, image, is_cut, tokens, told_arguments};
 use crate::model::answer::Answer;
 use crate::model::request::{ChatField, Format, Part, Reasoning, ToolCall, ToolChoice};
 use serde_json::{Value, json};
@@ -43,7 +43,14 @@ pub(super) fn read(body: Value) -> Result<Asked, Problem> {
     fields.only("presence_penalty", &[json!(0), json!(0.0)], "it cannot be honoured; leave it out")?;
     fields.only("logit_bias", &[json!({})], "it cannot be honoured; leave it out")?;
     fields.only("modalities", &[json!(["text"])], "answers are text")?;
-    fields.ignore(&["user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"]);
+    fields.ignore(&[
+        "user",
+        "metadata",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    ]);
     fields.only("store", &[json!(false)], "nothing is stored at a provider; leave it out")?;
     fields.leave_out(&["seed", "reasoning_effort", "verbosity"]);
     let left_out = fields.end()?;

@@ -188,7 +188,14 @@ fn read_tool(draft: &mut Draft, all: &mut Fields, tool: Value, at: &str) -> Resu
     }
     let (name, description) = (fields.needed("name")?, fields.text("description")?);
     let schema = fields.take("input_schema");
-    fields.ignore(&["cache_control", "strict", "eager_input_streaming", "input_examples", "defer_loading", "allowed_callers"]);
+    fields.ignore(&[
+        "cache_control",
+        "strict",
+        "eager_input_streaming",
+        "input_examples",
+        "defer_loading",
+        "allowed_callers",
+    ]);
     draft.tool(at, name, description, schema)?;
     fields.end().map(drop)
 }
@@ -241,9 +248,10 @@ fn id(speech: &Speech) -> String {
 
 pub(super) fn whole(speech: &Speech, answer: &Answer) -> Value {
     let text = (!answer.text.is_empty()).then(|| json!({"type": "text", "text": answer.text}));
-    let calls = answer.calls.iter().map(
-        |call| json!({"type": "tool_use", "id": call.id, "name": call.name, "input": told_arguments(call)}),
-    );
+    let calls = answer
+        .calls
+        .iter()
+        .map(|call| json!({"type": "tool_use", "id": call.id, "name": call.name, "input": told_arguments(call)}));
     let content: Vec<Value> = thought(answer).iter().cloned().chain(text).chain(calls).collect();
     json!({
         "id": id(speech), "type": "message", "role": "assistant", "model": speech.model, "content": content,

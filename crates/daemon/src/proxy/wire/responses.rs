@@ -1,7 +1,7 @@
 //! `/v1/responses`, as OpenAI's newer libraries and Codex speak it. Nothing is stored: a request brings all that was said.
 use super::chat::{joined, read_schema};
 use super::fields::Fields;
-use super::{Asked, Draft, Problem, Speech, arguments, event, image, is_cut, told_arguments, tokens};
+use super::{Asked, Draft, Problem, Speech, arguments, event, image, is_cut, tokens, told_arguments};
 use crate::model::answer::Answer;
 use crate::model::request::{Format, Part, Reasoning, ToolCall, ToolChoice};
 use serde_json::{Value, json};
@@ -50,8 +50,15 @@ pub(super) fn read(body: Value) -> Result<Asked, Problem> {
     fields.only("top_logprobs", &[json!(0)], "probabilities are not given")?;
     fields.only("store", &[json!(false)], NOT_STORED)?;
     fields.ignore(&[
-        "user", "metadata", "client_metadata", "service_tier", "safety_identifier", "prompt_cache_key",
-        "prompt_cache_retention", "include", "stream_options",
+        "user",
+        "metadata",
+        "client_metadata",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "include",
+        "stream_options",
     ]);
     fields.leave_out(&["reasoning", "max_tool_calls"]);
     let left_out = fields.end()?;

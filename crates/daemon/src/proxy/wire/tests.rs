@@ -129,11 +129,9 @@ fn events(text: &str) -> Vec<Value> {
 #[test]
 fn what_was_streamed_and_what_is_left_make_the_whole_answer_with_its_calls() {
     let whole = answer("I weigh it", vec![weigh()]);
-    for (wire, place) in [
-        (Wire::Chat, "/choices/0/delta/content"),
-        (Wire::Responses, "/delta"),
-        (Wire::Messages, "/delta/text"),
-    ] {
+    for (wire, place) in
+        [(Wire::Chat, "/choices/0/delta/content"), (Wire::Responses, "/delta"), (Wire::Messages, "/delta/text")]
+    {
         let mut speech = speech(wire);
         let mut out = speech.text("I we");
         out.push_str(&speech.end(&whole));
@@ -142,8 +140,7 @@ fn what_was_streamed_and_what_is_left_make_the_whole_answer_with_its_calls() {
             let kind = event["type"].as_str().unwrap_or_default();
             wire == Wire::Chat || kind == "response.output_text.delta" || kind == "content_block_delta"
         };
-        let said: String =
-            events.iter().filter(of_text).filter_map(|event| event.pointer(place)?.as_str()).collect();
+        let said: String = events.iter().filter(of_text).filter_map(|event| event.pointer(place)?.as_str()).collect();
         assert_eq!(said, "I weigh it", "{wire:?}: {out}");
         assert!(out.contains(r#"\"stone\":3"#), "{wire:?}: {out}");
     }
@@ -160,7 +157,10 @@ fn a_whole_answer_says_tokens_as_its_wire_counts_them_and_a_wrong_call_in_the_ca
     assert_eq!(chat["usage"]["prompt_tokens"], 30);
     assert_eq!(chat["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], r#"{"_misfit":"no object"}"#);
     let messages = speech(Wire::Messages).whole(&answer);
-    assert_eq!((&messages["usage"]["input_tokens"], &messages["usage"]["cache_read_input_tokens"]), (&json!(20), &json!(10)));
+    assert_eq!(
+        (&messages["usage"]["input_tokens"], &messages["usage"]["cache_read_input_tokens"]),
+        (&json!(20), &json!(10))
+    );
     assert_eq!(messages["stop_reason"], "tool_use");
     let responses = speech(Wire::Responses).whole(&answer);
     assert_eq!(responses["output"][0]["call_id"], "c1");
