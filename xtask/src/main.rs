@@ -12,6 +12,7 @@ mod tidy;
 mod step;
 mod install;
 mod mcp;
+mod sdks;
 mod weights;
 mod test;
 mod demo;

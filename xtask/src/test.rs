@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{fuzz, install, mcp, openapi, schedules, sim, step, tidy, weights};
+use crate::{fuzz, install, mcp, openapi, schedules, sdks, sim, step, tidy, weights};
 
 /// Random calls that the index of policies judges as plain Cedar does.
 const POLICY_CALLS_IN_CI: &str = "100000";
@@ -68,12 +68,13 @@ struct Run<'r> {
     count: Count,
     /// What others have made for MCP, where it could be had.
     mcp: Option<PathBuf>,
+    sdks: Option<PathBuf>,
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
     let extent = if arguments.full { openapi::Extent::Full } else { openapi::Extent::Bounded };
-    let mut run = Run { root, extent, ci, count: Count::default(), mcp: None };
+    let mut run = Run { root, extent, ci, count: Count::default(), mcp: None, sdks: None };
     if let Err(error) = run.everything() {
         eprintln!("xtask: {error:#}");
         run.count.failed += 1;
@@ -100,6 +101,7 @@ impl Run<'_> {
         self.shipped_switches()?;
         let model = self.weights()?;
         self.mcp = self.mcp_tools()?;
+        self.sdks = self.provider_sdks()?;
         println!("test");
         if nextest {
             // The suites of the whole product come last and one at a time: they kill, count processes and want the cores.
@@ -307,6 +309,17 @@ impl Run<'_> {
         }
     }
 
+    fn provider_sdks(&self) -> Result<Option<PathBuf>> {
+        match sdks::python(self.root) {
+            Ok(path) => Ok(Some(path)),
+            Err(error) if self.ci => Err(error.context("the libraries of model providers are needed in CI")),
+            Err(error) => {
+                println!("  no libraries of model providers: {error:#}");
+                Ok(None)
+            }
+        }
+    }
+
     fn suite(&mut self, model: &Option<PathBuf>, arguments: &[&str]) -> Result<()> {
         let mut command = self.cargo(arguments);
         command.env("CARGO_TERM_COLOR", "never").env("INSTA_UPDATE", "no");
@@ -322,6 +335,9 @@ impl Run<'_> {
         }
         if let Some(path) = &self.mcp {
             command.env(mcp::VARIABLE, path);
+        }
+        if let Some(path) = &self.sdks {
+            command.env(sdks::VARIABLE, path);
         }
         let report = self.root.join(REPORT);
         if report.exists() {

@@ -15,6 +15,7 @@ mod iteration;
 mod lineage;
 mod owed;
 mod program;
+mod proxy;
 mod report;
 mod rows;
 mod spent;
@@ -31,7 +32,6 @@ pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
 pub use program::Outcome as ProgramOutcome;
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage, Used};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
-pub use spent::CostRow;
 pub use words::{Reason, Status, Trigger};
 
 use crate::actor::Actor;
@@ -44,6 +44,7 @@ use crate::call::{self, EndCall, Open};
 use crate::draft::{Draft, Stop};
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, WorkerId};
 use crate::manifest::AgentKind;
+use crate::model_call::{self, ModelCalls};
 use crate::network::{self, Traffic};
 use crate::owed::Owed;
 use crate::plan::Limits;
@@ -96,6 +97,9 @@ pub struct Execution {
     pub cancel_requested: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Chained>,
+    /// Of programs in its jail.
+    #[serde(default, skip_serializing_if = "ModelCalls::is_empty")]
+    pub model_calls: ModelCalls,
     /// What its agent was told is nearly used up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warned: Vec<Budget>,
@@ -303,6 +307,12 @@ verbs! {
         "model.fail" ends => FailModel { turn: Turn, failure: ModelFailure },
         /// Found open at start, or past its deadline.
         "model.lose" ends => LoseModel { turn: Turn },
+        /// A program in the jail of this iteration asks a model, by the listener of that jail.
+        "proxy.call" => CallProxy { connection: ConnectionId, iteration: u32, begin: model_call::Begin },
+        "proxy.answer" => AnswerProxy(model_call::Answer),
+        "proxy.fail" ends => FailProxy(model_call::Failure),
+        /// No daemon has it in hand.
+        "proxy.lose" ends => LoseProxy { call: CallId },
         /// Brings the arguments of a call on our own rows, which is judged, done and ended with them, and the value that
         /// it binds by them, if it binds one.
         "call.perform" urgent => Perform { call: CallId, arguments: Payload, value: Option<Payload> },
@@ -340,6 +350,8 @@ verbs! {
             Command::AskProgram { proposal, .. } | Command::Check { proposal, .. } => vec![&proposal.arguments, &proposal.attributes],
             Command::Validate { finding, .. } => vec![&finding.reasons],
             Command::Perform { value, .. } => value.iter().collect(),
+            Command::CallProxy { begin, .. } => vec![&begin.request],
+            Command::AnswerProxy(answer) => vec![&answer.answer],
             Command::Cancel { .. }
             | Command::Bind { .. }
             | Command::Unbind { .. }
@@ -349,6 +361,8 @@ verbs! {
             | Command::CallModel(_)
             | Command::FailModel { .. }
             | Command::LoseModel { .. }
+            | Command::FailProxy(_)
+            | Command::LoseProxy { .. }
             | Command::Erase { .. }
             | Command::ErasePayload { .. }
             | Command::EraseRest {}
@@ -470,6 +484,10 @@ events! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             charged_tokens: Option<u64>,
         },
+        "proxy.called" => ProxyCalled(model_call::Called),
+        "proxy.answered" => ProxyAnswered(model_call::Answered),
+        "proxy.failed" => ProxyFailed(model_call::Failed),
+        "proxy.lost" => ProxyLost(model_call::Lost),
         "call.called" => CallCalled(call::Called),
         /// A person must allow it first.
         "call.held" => CallHeld(approval::Held),
@@ -568,6 +586,10 @@ refusals! {
         "execution.payload_unknown" => PayloadUnknown {},
         "execution.too_many_calls" => TooManyCalls {},
         "execution.too_many_refusals" => TooManyRefusals {},
+        /// As many model calls of its programs are open as may be.
+        "execution.too_many_model_calls" => TooManyModelCalls {},
+        /// A limit of it, or of whose limits hold for it, leaves no room for a model call of a program.
+        "execution.model_call_refused" => ModelCallRefused { reason: Reason, detail: String },
     }
 }
 
@@ -689,6 +711,10 @@ impl Aggregate for Execution {
             | Event::CallBlocked { .. }
             | Event::CallEnded(_) => turn::apply(execution, event, stamp),
             Event::ProgramAsked { .. } | Event::ProgramEnded { .. } => program::apply(execution, event),
+            Event::ProxyCalled(called) => execution.model_calls.apply_called(called),
+            Event::ProxyAnswered(answered) => proxy::apply_answered(execution, answered),
+            Event::ProxyFailed(failed) => proxy::apply_failed(execution, failed),
+            Event::ProxyLost(lost) => proxy::apply_lost(execution, lost),
             Event::Validated { .. } => validation::apply(execution, event),
         }
     }

@@ -33,6 +33,7 @@ pub mod approval;
 pub mod binding;
 pub mod state;
 pub mod budget;
+pub mod model_call;
 pub mod retention;
 pub mod comms;
 pub mod secret;

@@ -31,6 +31,10 @@ pub enum Obligation {
         attempt: u32,
         open: bool,
     },
+    /// A program's model call is open: whoever has it in hand ends it, and else it is lost.
+    EndModelCall {
+        call: CallId,
+    },
     /// Send a leased call to its worker, and bring its outcome.
     Dispatch {
         call: CallId,

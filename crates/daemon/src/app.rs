@@ -3,6 +3,7 @@ use crate::commit::{self, Committer};
 use crate::fleet::Fleet;
 use crate::model::Models;
 use crate::presence::Presence;
+use crate::proxy::InHand;
 use crate::reconcile::{Computing, Wakeups};
 use crate::records::Records;
 use crate::sink::Sinks;
@@ -27,6 +28,8 @@ pub struct App {
     pub presence: Presence,
     pub wakeups: Wakeups,
     pub fleet: Fleet,
+    /// Model calls of programs that this daemon is at.
+    pub in_hand: InHand,
     pub sinks: Sinks,
     pub closing: CancellationToken,
 }

@@ -11,7 +11,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Refusal, Verb};
 use tenure_core::bound::Payload;
 use tenure_core::draft::{Committed, DecisionContext, transact};
-use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, SecretId, SessionId, WorkerId};
+use tenure_core::id::{AgentId, CallId, ExecutionId, Mint, ProjectId, SecretId, SessionId, WorkerId};
 use tenure_core::judge::Judge;
 use tenure_core::time::{Run, Stamp};
 use tenure_store as store;
@@ -129,6 +129,10 @@ impl Committer {
 
     pub fn mint_execution(&self) -> ExecutionId {
         ExecutionId::mint(&mut self.mint())
+    }
+
+    pub fn mint_call(&self) -> CallId {
+        CallId::mint(&mut self.mint())
     }
 
     pub fn mint_session(&self) -> SessionId {

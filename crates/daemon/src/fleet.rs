@@ -220,6 +220,7 @@ async fn read_greeting(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, E
         | FromWorker::Released { .. }
         | FromWorker::HomeRemoved { .. }
         | FromWorker::Files { .. }
+        | FromWorker::Stream { .. }
         | FromWorker::Surveyed { .. }
         | FromWorker::NetworkRefused { .. }
         | FromWorker::JailLost { .. }

@@ -17,6 +17,7 @@ pub mod start;
 pub mod reconcile;
 pub mod model;
 pub mod fleet;
+pub mod proxy;
 pub mod watch;
 pub mod presence;
 pub mod sink;

@@ -43,6 +43,9 @@ pub const CALLS_MAX: usize = 64;
 pub trait Models: Send + Sync {
     /// The model that `word` means, ready to be asked. [`router::Router::resolve`] is the daemon's own.
     fn resolve<'a>(&'a self, word: &'a str) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>>;
+
+    /// The words that mean a model which can be asked now.
+    fn words(&self) -> Vec<String>;
 }
 
 /// Whatever turns a request into an answer.

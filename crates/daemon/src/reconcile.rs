@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod comms;
 pub mod dispatch;
 pub mod end_key;
+mod end_model_call;
 pub mod end_pause;
 pub mod expire;
 pub mod perform;
@@ -100,6 +101,8 @@ pub fn policy(kind: Kind) -> Policy {
             backoff: Duration::from_secs(1),
             unit: Unit::Page(|app, page| Box::pin(wake::wake(app, page))),
         },
+        // Each waits for a call that is in hand.
+        Kind::EndModelCall => one!(1024, end_model_call::end_model_call),
         Kind::EndKey => one!(4, end_key::end_key),
         Kind::SweepState => one!(4, sweep_state::sweep_state),
         Kind::Retain => one!(2, retain::retain),
@@ -119,6 +122,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         // Due and open are two states of one.
         Obligation::Think { iteration, turn, attempt, open: _ } => format!("{iteration}:{turn}:{attempt}"),
         Obligation::Place { .. }
+        | Obligation::EndModelCall { .. }
         | Obligation::Dispatch { .. }
         | Obligation::Perform { .. }
         | Obligation::Program { .. }

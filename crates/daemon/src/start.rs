@@ -7,6 +7,7 @@ use crate::fleet::{Connection, Fleet};
 use crate::model::Models;
 use crate::platform::Platform;
 use crate::presence::Presence;
+use crate::proxy::InHand;
 use crate::reconcile::{self, Computing, Wakeups};
 use crate::records::Records;
 use crate::sink::Sinks;
@@ -84,6 +85,7 @@ pub fn assemble(
         presence: Presence::default(),
         wakeups: listeners.wakeups,
         fleet: Fleet::default(),
+        in_hand: InHand::default(),
         sinks: Sinks::default(),
         closing: CancellationToken::new(),
     }

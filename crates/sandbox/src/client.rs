@@ -2,6 +2,7 @@
 //! Must never: wait without a deadline, or take a reply for another request's.
 
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -28,6 +29,25 @@ pub struct Output {
     pub exit: Exit,
 }
 
+/// The listeners that a jail hands out with its hello.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) egress: Option<TcpListener>,
+    pub(crate) service: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// None where others came than were asked for.
+    pub(crate) fn of(egress: bool, service: bool, fds: Vec<OwnedFd>) -> Option<Listeners> {
+        if fds.len() != usize::from(egress) + usize::from(service) {
+            return None;
+        }
+        let mut fds = fds.into_iter().map(TcpListener::from);
+        let egress = egress.then(|| fds.next()).flatten();
+        Some(Listeners { egress, service: fds.next() })
+    }
+}
+
 /// One side of a jail's socket.
 #[derive(Debug)]
 pub struct Client {
@@ -47,17 +67,17 @@ impl Client {
         self.socket
     }
 
-    /// The first frame, and the descriptor that came with its first byte.
-    pub(crate) fn hello(&mut self) -> Result<(Hello, Option<OwnedFd>), Error> {
+    /// The first frame, and the descriptors that came with its first byte.
+    pub(crate) fn hello(&mut self) -> Result<(Hello, Vec<OwnedFd>), Error> {
         let deadline = Instant::now() + self.patience;
         if !channel::readable(&self.socket, self.patience).map_err(Error::io("wait for the jail's hello"))? {
             return Err(Error::Deadline { what: "the jail's hello", millis: self.patience.as_millis() as u64 });
         }
-        let Ok(Some((bytes, fd))) = channel::receive_part(&self.socket, HELLO_BYTES) else {
+        let Ok(Some((bytes, fds))) = channel::receive_part(&self.socket, HELLO_BYTES) else {
             return Err(Error::JailLost);
         };
         self.buffer.extend_from_slice(&bytes);
-        Ok((self.frame::<Hello>(deadline)?.0, fd))
+        Ok((self.frame::<Hello>(deadline)?.0, fds))
     }
 
     fn frame<H: serde::de::DeserializeOwned>(&mut self, deadline: Instant) -> Result<(H, Vec<u8>), Error> {

@@ -14,7 +14,7 @@ use crate::error::Failure;
 use crate::level::Level;
 
 /// Version of claim and jail protocol together: both sides are one binary.
-pub const VERSION: u16 = 4 | VERSION_BIT;
+pub const VERSION: u16 = 5 | VERSION_BIT;
 /// Where on its own loopback a jail with `egress` finds the worker's proxy.
 pub const EGRESS_PORT: u16 = 3128;
 /// What programs of a jail with `egress` are told to reach without it: themselves.
@@ -37,7 +37,7 @@ pub const SPAWNS_MAX: usize = 64;
 /// Most unfinished uploads at once in one jail.
 pub const UPLOADS_MAX: usize = 16;
 
-/// The jail's first frame. With `Ready` comes the egress listener, if the spec asked for one.
+/// The jail's first frame. With `Ready` come the listeners that the spec asked for: egress, then service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hello {

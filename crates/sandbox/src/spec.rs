@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::bypass::Bypass;
 use crate::error::{Error, Layer};
 use crate::limits::Limits;
+use crate::protocol::EGRESS_PORT;
 
 /// Most mounts that one spec may name.
 pub const MOUNTS_MAX: usize = 32;
@@ -81,6 +82,10 @@ pub struct Spec {
     /// nobody else is on it, and no route leads from it.
     #[serde(default)]
     pub egress: bool,
+    /// The port of a second listener on that loopback (`Jail::take_service_listener`), whatever its network is: what answers
+    /// there is the affair of whoever accepts.
+    #[serde(default)]
+    pub service_port: Option<u16>,
     /// What a test's jail goes without; nothing here.
     #[serde(default, skip_serializing_if = "Bypass::is_none")]
     pub bypass: Bypass,
@@ -99,6 +104,7 @@ impl Spec {
             identity,
             tmp_bytes: 64 << 20,
             egress: false,
+            service_port: None,
             bypass: Bypass::default(),
         }
     }
@@ -122,11 +128,15 @@ impl Spec {
             return refuse("hostname", "give 1 to 63 bytes without `/`");
         }
         check_env(&self.env)?;
-        if !self.keeps(Layer::Identity) || (self.egress && !self.keeps(Layer::Namespaces)) {
+        let hands_out = self.egress || self.service_port.is_some();
+        if !self.keeps(Layer::Identity) || (hands_out && !self.keeps(Layer::Namespaces)) {
             return refuse(
                 "bypass",
-                "no jail goes without an identity, or has egress without a net namespace of its own",
+                "no jail goes without an identity, or hands out listeners without a net namespace of its own",
             );
+        }
+        if self.service_port.is_some_and(|port| port == 0 || port == EGRESS_PORT) {
+            return refuse("service_port", "give a port that is neither 0 nor the egress listener's");
         }
         match self.identity {
             Identity::Host { uid, gid } if uid == 0 || gid == 0 || uid == u32::MAX || gid == u32::MAX => {

@@ -500,7 +500,8 @@ impl Audit {
             | Obligation::Retain { .. }
             | Obligation::Erase { .. } => true,
             // Workers are waited for.
-            Obligation::Place { .. }
+            Obligation::EndModelCall { .. }
+            | Obligation::Place { .. }
             | Obligation::Dispatch { .. }
             | Obligation::Release { .. }
             | Obligation::Cancel { .. }

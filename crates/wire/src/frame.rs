@@ -4,6 +4,7 @@
 use crate::api::secret::SecretValue;
 use crate::confinement::Confinement;
 use crate::files::{FilesAnswer, FilesAsked};
+use crate::stream::{FromProgram, ToProgram};
 #[cfg(feature = "link")]
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// A frame longer than this ends the connection: arguments and results are bounded far below it.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Spoken by both sides in their first frame; others are refused.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
@@ -52,6 +53,12 @@ pub enum ToWorker {
         count: u64,
         agent: AgentId,
         asked: Box<FilesAsked>,
+    },
+    /// For a program that asked by its jail's model listener; of a stream that is not open it is ignored.
+    Stream {
+        stream: u64,
+        #[serde(flatten)]
+        part: ToProgram,
     },
     /// Look again at what this host can do; answered by `Surveyed`.
     Survey {
@@ -154,6 +161,12 @@ pub enum FromWorker {
     Files {
         count: u64,
         answer: FilesAnswer,
+    },
+    /// Of a program; the numbers are the worker's, each used once on a connection.
+    Stream {
+        stream: u64,
+        #[serde(flatten)]
+        part: FromProgram,
     },
     /// What this host can do now. Unasked, with the count 0, after a greeting that could not wait for a container engine.
     Surveyed {

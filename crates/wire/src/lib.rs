@@ -8,6 +8,7 @@ pub mod problem;
 pub mod confinement;
 pub mod fingerprint;
 pub mod files;
+pub mod stream;
 pub mod frame;
 pub mod local;
 #[cfg(feature = "client")]

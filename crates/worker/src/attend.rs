@@ -66,8 +66,15 @@ pub async fn attend(
     // Frames for those who watch an execution: nobody does.
     let (shown, _) = mpsc::channel(1);
     let close = stop.child_token();
-    let task =
-        JailTask { key, runtime: Arc::clone(&runtime), calls: queue, close: close.clone(), events: notify, shown };
+    let task = JailTask {
+        key,
+        runtime: Arc::clone(&runtime),
+        calls: queue,
+        close: close.clone(),
+        events: notify,
+        shown,
+        models: None,
+    };
     let cancel = CancellationToken::new();
     let queued = QueuedCall { call: Box::new(call), deadline, cancel, attendance: Some(attendance) };
     let living = tokio::spawn(task.run(queued));
@@ -84,7 +91,10 @@ pub async fn attend(
             JailEvent::Ended(_, End::Closed(_)) => end = Ok("it was closed".to_owned()),
             JailEvent::Ended(_, End::Lost(why, _)) => end = Ok(format!("the jail was lost: {why}")),
             JailEvent::Ended(_, End::Refused(why)) => end = Ok(format!("the jail did not open: {why}")),
-            JailEvent::HomeRemoved(..) | JailEvent::Cleared(..) => {}
+            JailEvent::HomeRemoved(..)
+            | JailEvent::Cleared(..)
+            | JailEvent::StreamOpened(_)
+            | JailEvent::StreamClosed(_) => {}
         }
     }
     living.await?;

@@ -101,6 +101,13 @@ impl Sandbox {
         }
     }
 
+    pub(crate) fn take_service_listener(&mut self) -> Option<TcpListener> {
+        match self {
+            Sandbox::Native(jail) => jail.take_service_listener(),
+            Sandbox::Container(contained) => contained.take_service_listener(),
+        }
+    }
+
     /// Why it ended by itself, as far as that is known, added to what was seen.
     pub(crate) async fn cause(&self, seen: String) -> String {
         match self {

@@ -7,6 +7,7 @@ mod survey;
 
 use crate::error::Error;
 use crate::jail::{End, JailEvent, JailTask, Key, QueuedCall};
+use crate::models::{Opening, StreamLink};
 use crate::perform::CallResult;
 use crate::runtime::WorkerRuntime;
 use crate::workspace::SWEEP_EVERY;
@@ -22,6 +23,7 @@ use tenure_core::call::{Fence, Holder, Outcome};
 use tenure_core::id::{AgentId, CallId, LeaseId};
 use tenure_core::network::Traffic;
 use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
+use tenure_wire::stream::{FromProgram, ToProgram};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -80,6 +82,8 @@ where
         tasks: JoinSet::new(),
         surveys,
         files,
+        streams: HashMap::new(),
+        streams_opened: 0,
     };
     connection.tasks.spawn(looking);
     let stop = CancellationToken::new();
@@ -145,6 +149,7 @@ where
             | ToWorker::RemoveHome { .. }
             | ToWorker::Files { .. }
             | ToWorker::Survey { .. }
+            | ToWorker::Stream { .. }
             | ToWorker::Beat { .. },
         ) => Err(Error::Protocol("something came before the welcome")),
         None => Ok(None),
@@ -168,6 +173,9 @@ struct ConnectionLoop {
     tasks: JoinSet<()>,
     surveys: Surveys,
     files: Files,
+    /// Of programs that ask models, by the number that the daemon knows each by.
+    streams: HashMap<u64, mpsc::Sender<ToProgram>>,
+    streams_opened: u64,
 }
 
 /// One jail as the connection sees it.
@@ -239,9 +247,37 @@ impl ConnectionLoop {
                 let (runtime, is_removed) = (Arc::clone(&self.runtime), self.removing.contains(&agent));
                 self.tasks.spawn(self.files.answer(runtime, count, agent, *asked, is_removed));
             }
+            ToWorker::Stream { stream, part } => self.to_program(stream, part)?,
             ToWorker::Welcome { .. } => return Err(Error::Protocol("a second welcome came")),
         }
         Ok(())
+    }
+
+    fn to_program(&mut self, stream: u64, part: ToProgram) -> Result<(), Error> {
+        let Some(to_program) = self.streams.get(&stream) else { return Ok(()) };
+        let is_last = matches!(part, ToProgram::End | ToProgram::Close);
+        if let Err(mpsc::error::TrySendError::Full(_)) = to_program.try_send(part) {
+            return Err(Error::Protocol("a stream was sent more than its window has room for"));
+        }
+        if is_last {
+            self.streams.remove(&stream);
+        }
+        Ok(())
+    }
+
+    /// The daemon hears of a stream before anything of it; it hears of its end too, where the program goes first.
+    async fn open_stream(&mut self, opening: Opening) {
+        self.streams_opened += 1;
+        let stream = self.streams_opened;
+        let (to_program, notify) = (opening.to_program.clone(), self.notify.clone());
+        self.streams.insert(stream, opening.to_program);
+        self.send(FromWorker::Stream { stream, part: FromProgram::Open(opening.open) }).await;
+        self.tasks.spawn(async move {
+            to_program.closed().await;
+            let _ = notify.send(JailEvent::StreamClosed(stream)).await;
+        });
+        // A program that has gone already is noticed by the task.
+        let _ = opening.number.send(stream);
     }
 
     async fn send(&self, frame: FromWorker) {
@@ -340,6 +376,7 @@ impl ConnectionLoop {
             close: close.clone(),
             events: self.notify.clone(),
             shown: self.outbound.lossy.clone(),
+            models: Some(StreamLink { frames: self.outbound.streams.clone() }),
         };
         let slot = JailSlot { agent: first.call.agent, state: SlotState::Open { calls, close } };
         self.tasks.spawn(task.run(first));
@@ -460,6 +497,12 @@ impl ConnectionLoop {
                 self.removing.remove(&agent);
                 self.send(home_removed(agent, removed)).await;
                 self.resume(|call| call.agent == agent).await;
+            }
+            JailEvent::StreamOpened(opening) => self.open_stream(opening).await,
+            JailEvent::StreamClosed(stream) => {
+                if self.streams.remove(&stream).is_some() {
+                    self.send(FromWorker::Stream { stream, part: FromProgram::Close }).await;
+                }
             }
             JailEvent::Cleared(key, traffic) => self.send(gone(key, traffic)).await,
         }

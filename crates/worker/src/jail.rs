@@ -6,6 +6,7 @@ use crate::egress::rules::Rules;
 use crate::egress::{EgressHandle, EgressListener};
 use crate::error::Error;
 use crate::jail_connection::{Disconnect, JailConnection};
+use crate::models::{self, ModelListener, Opening, StreamLink};
 use crate::output::Shown;
 use crate::perform::mcp::{Servers, Surroundings};
 use crate::perform::{Abort, Audience, CallContext, CallResult, perform};
@@ -74,6 +75,10 @@ pub(crate) enum JailEvent {
     HomeRemoved(AgentId, Result<(), String>),
     /// The ephemeral volumes of an ended holder are gone; this is to be told of its last jail.
     Cleared(Key, Option<Traffic>),
+    /// A program asks by its model listener.
+    StreamOpened(Opening),
+    /// It has gone, or its answer is whole.
+    StreamClosed(u64),
 }
 
 #[derive(Debug)]
@@ -96,6 +101,8 @@ pub(crate) struct JailTask {
     pub(crate) close: CancellationToken,
     pub(crate) events: mpsc::Sender<JailEvent>,
     pub(crate) shown: mpsc::Sender<FromWorker>,
+    /// None where no daemon is there that could answer.
+    pub(crate) models: Option<StreamLink>,
 }
 
 impl JailTask {
@@ -130,7 +137,8 @@ impl JailTask {
 
     async fn try_open(&self, call: &LeasedCall, rules: &Rules) -> Result<OpenJail, Error> {
         let (runtime, agent, wanted) = (Arc::clone(&self.runtime), call.agent, call.confinement.clone());
-        let (holder, env) = (self.key.holder, environment(&wanted, rules));
+        let service_port = self.models.as_ref().map(|_| models::PORT);
+        let (holder, env) = (self.key.holder, environment(&wanted, rules, service_port));
         let opening = tokio::task::spawn_blocking(move || {
             runtime.lock.look();
             let layout = runtime.folders.lay_out(agent, holder, &wanted)?;
@@ -144,6 +152,7 @@ impl JailTask {
             spec.limits.pids = wanted.pids;
             spec.limits.output_bytes = wanted.output_bytes;
             spec.egress = wanted.network.mode != NetworkMode::None;
+            spec.service_port = service_port;
             spec.env = env;
             spec.tmp_bytes = if wanted.temp { TMP_BYTES.min(wanted.memory_bytes / 2) } else { 0 };
             Ok::<_, Error>((spec, allowance, claim))
@@ -160,6 +169,13 @@ impl JailTask {
 
     async fn serve(&mut self, opened: OpenJail, rules: Rules, first: QueuedCall) -> End {
         let OpenJail { mut jail, allowance, claim } = opened;
+        let models = match self.listen(first.call.agent, &mut jail) {
+            Ok(models) => models,
+            Err(error) => {
+                tracing::warn!(%error, "a jail's model listener cannot be watched; its programs are refused there");
+                None
+            }
+        };
         let network = &first.call.confinement.network;
         let (end, traffic) = match self.runtime.egress.open(first.call.agent, rules, network, jail.take_listener()) {
             Ok(mut egress) => {
@@ -177,6 +193,7 @@ impl JailTask {
             }
             Err(error) => (Err(format!("its listener cannot be watched: {error}")), None),
         };
+        drop(models);
         let end = match end {
             Err(why) => Err(jail.cause(why).await),
             Ok(()) => Ok(()),
@@ -197,6 +214,11 @@ impl JailTask {
                 End::Fatal(Error::Unproven { what, seconds: KILL_TIMEOUT.as_secs() })
             }
         }
+    }
+
+    fn listen(&self, agent: AgentId, jail: &mut Sandbox) -> std::io::Result<Option<ModelListener>> {
+        let (Some(link), Some(listener)) = (self.models.clone(), jail.take_service_listener()) else { return Ok(None) };
+        ModelListener::open(listener, agent, self.key, link, self.events.clone()).map(Some)
     }
 
     /// Until it is told to close (Ok) or the jail is of no more use (Err: why).
@@ -278,11 +300,14 @@ struct OpenJail {
 
 /// What programs find set up for them: who is reached without the proxy, and that git may work in the host's folders, which belong to
 /// another user there. Nothing that a repository makes git run gets further than the jail.
-fn environment(wanted: &Confinement, rules: &Rules) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
+fn environment(wanted: &Confinement, rules: &Rules, models: Option<u16>) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> = models.into_iter().flat_map(model_variables).collect();
     let outside = |name: &&str| !Host::parse(name).is_ok_and(|host| rules.lists(&host));
     let direct: Vec<&str> = OWN_LOOPBACK.into_iter().filter(outside).collect();
     if wanted.network.mode != NetworkMode::None && direct.len() < OWN_LOOPBACK.len() {
+        // The models are this jail's own, also where the manifest names the host's loopback.
+        let models = models.filter(|_| !direct.contains(&"127.0.0.1")).map(|port| format!("127.0.0.1:{port}"));
+        let direct: Vec<String> = direct.into_iter().map(str::to_owned).chain(models).collect();
         all.extend(["no_proxy", "NO_PROXY"].map(|name| (name.to_owned(), direct.join(","))));
     }
     if wanted.read.iter().chain(&wanted.write).any(|path| !Path::new(path).starts_with(WORKSPACE)) {
@@ -296,6 +321,17 @@ fn environment(wanted: &Confinement, rules: &Rules) -> BTreeMap<String, String> 
         all.extend(git.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     }
     all
+}
+
+/// Where the libraries of providers find a model, and the word that they want as a key.
+fn model_variables(port: u16) -> [(String, String); 4] {
+    let base = format!("http://127.0.0.1:{port}");
+    [
+        ("OPENAI_BASE_URL".to_owned(), format!("{base}/v1")),
+        ("OPENAI_API_KEY".to_owned(), models::NO_KEY.to_owned()),
+        ("ANTHROPIC_BASE_URL".to_owned(), base),
+        ("ANTHROPIC_API_KEY".to_owned(), models::NO_KEY.to_owned()),
+    ]
 }
 
 /// Makes a jail ready to be shared.

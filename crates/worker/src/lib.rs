@@ -19,6 +19,7 @@ mod connection;
 mod jail;
 mod jail_connection;
 pub mod egress;
+pub mod models;
 mod perform;
 mod workspace;
 mod output;

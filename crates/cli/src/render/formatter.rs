@@ -110,6 +110,10 @@ impl Formatter {
             | What::ModelAnswered { .. }
             | What::ModelFailed { .. }
             | What::ModelLost { .. } => self.of_model(event),
+            What::ProxyCalled { .. }
+            | What::ProxyAnswered { .. }
+            | What::ProxyFailed { .. }
+            | What::ProxyLost { .. } => of_proxy(&event.what),
             What::CallCalled { .. }
             | What::CallHeld { .. }
             | What::CallAllowed { .. }
@@ -322,6 +326,22 @@ fn nearly_used(budget: &str, used: u64, limit: u64) -> String {
         "money" => format!("{} of {} are spent", cost(used, 0), cost(limit, 0)),
         "time" => format!("{} of {} are over", duration(used), duration(limit)),
         other => format!("{used} of {limit} {} are used", other.replace('_', " ")),
+    }
+}
+
+/// What a program in the sandbox asked of a model; its beginning says nothing that its end does not.
+fn of_proxy(what: &What) -> Vec<String> {
+    match what {
+        What::ProxyAnswered { model, tokens_in, tokens_out, cost_micro_usd, cassette, .. } => {
+            let cost = cost(cost_micro_usd.unwrap_or(0), u32::from(cost_micro_usd.is_none()));
+            let from = if *cassette { ", from a cassette" } else { "" };
+            vec![format!("Program: asked {model}, {tokens_in} tokens in, {tokens_out} out, {cost}{from}")]
+        }
+        What::ProxyFailed { failure, sentence, .. } => {
+            vec![format!("Program: its model call failed: {failure}: {sentence}")]
+        }
+        What::ProxyLost { .. } => vec!["Program: its model call was lost with the daemon".to_string()],
+        _ => Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! `advance` then takes every step that needs nobody else. It must stay pure: time, ids and the judge are arguments.
 use super::{
     Binding, Cause, Chained, Command, Ending, Event, Execution, Iteration, ModelCall, Parent, Phase, Reason, Refusal,
-    Start, Step, Trigger, erase, iteration, lineage, program, turn, validation,
+    Start, Step, Trigger, erase, iteration, lineage, program, proxy, turn, validation,
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
@@ -91,6 +91,10 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
         Command::AnswerModel { turn, answer } => turn::answer_model(it, turn, answer)?,
         Command::FailModel { turn, failure } => turn::fail_model(it, turn, failure)?,
         Command::LoseModel { turn } => turn::lose_model(it, turn)?,
+        Command::CallProxy { connection, iteration, begin } => proxy::call(it, connection, iteration, begin)?,
+        Command::AnswerProxy(answer) => proxy::answer(it, answer)?,
+        Command::FailProxy(failure) => proxy::fail(it, failure)?,
+        Command::LoseProxy { call } => proxy::lose(it, call)?,
         Command::Perform { call, arguments, value } => turn::perform(it, call, &arguments, value)?,
         Command::EndCall(end) => turn::end_call(it, end)?,
         Command::AskProgram { iteration, proposal } => program::ask(it, iteration, proposal)?,
@@ -319,6 +323,7 @@ pub(super) fn close(it: &mut Decider<'_, '_>, cause: Cause) -> Result<(), Stop> 
             usage: None,
         })?;
     }
+    proxy::withdraw(it)?;
     it.emit(Event::IterationClosing { iteration: number, cause })
 }
 

@@ -1,7 +1,7 @@
 //! An iteration: bound to one worker's connection at a time, closed once, released when its jail is gone.
 use super::decide::{Decider, bound_to, no};
 use super::{
-    Binding, Cause, Check, Ending, Event, Execution, Iteration, Payloads, Phase, Reason, Refusal, Spent, Step,
+    Binding, Cause, Check, Ending, Event, Execution, Iteration, Payloads, Phase, Reason, Refusal, Spent, Step, proxy,
 };
 use crate::agent::{self, Agent};
 use crate::binding::{self, Unplaced};
@@ -12,6 +12,7 @@ use crate::capability::mcp::{self, Method};
 use crate::draft::{Stop, refuse};
 use crate::id::{CallId, ConnectionId, LeaseId, WorkerId};
 use crate::manifest::AgentKind;
+use crate::model_call::ModelCalls;
 use crate::network::{self, Traffic};
 use crate::time::{Clock, Run, Stamp};
 
@@ -80,6 +81,7 @@ pub(super) fn unbind(it: &mut Decider<'_, '_>, connection: ConnectionId, since: 
     bound_to(iteration.binding, connection)?;
     let (number, had_sandbox) = (iteration.number, iteration.has_sandbox);
     lose_calls(it, |_| true)?;
+    proxy::withdraw(it)?;
     it.emit(Event::IterationUnbound { iteration: number, connection, since, had_sandbox, why: clip(&why) })
 }
 
@@ -93,6 +95,7 @@ pub(super) fn lose_jail(
 ) -> Result<(), Stop> {
     with_sandbox(it, connection, number)?;
     lose_calls(it, |lease| leases.contains(&lease))?;
+    proxy::withdraw(it)?;
     let traffic = traffic.map(Traffic::recordable);
     it.emit(Event::JailLost { iteration: number, connection, why: clip(&why), traffic })
 }
@@ -111,6 +114,7 @@ pub(super) fn release(
     for call in leased(&iteration.step) {
         end_unfinished(it, &call, Outcome::Killed)?;
     }
+    proxy::withdraw(it)?;
     let traffic = traffic.map(Traffic::recordable);
     it.emit(Event::IterationReleased { iteration: number, connection, traffic })?;
     if parked && !matches!(it.iteration()?.step, Step::Closing { .. }) {
@@ -311,6 +315,7 @@ pub(super) fn started(event: &Event, stamp: Stamp) -> Option<Execution> {
         iterations: 0,
         cancel_requested: false,
         conversation: *conversation,
+        model_calls: ModelCalls::default(),
         warned: Vec::new(),
         phase: Phase::Queued { iteration: 1, since: stamp.run },
     })
@@ -371,6 +376,10 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. }
+        | Event::ProxyCalled(_)
+        | Event::ProxyAnswered(_)
+        | Event::ProxyFailed(_)
+        | Event::ProxyLost(_)
         | Event::CallCalled(_)
         | Event::CallHeld(_)
         | Event::CallAllowed(_)

@@ -7,7 +7,8 @@
 //! root ──agent.execute──> child ──agent.execute──> … at most DEPTH_MAX below the root
 //!   └─ tokens and money of all below count against the limits of each above
 //! ```
-use super::decide::{Decider, begin, close, failed};
+use super::budget::{self, Short};
+use super::decide::{Decider, begin, close};
 use super::{Cause, Ending, Event, Execution, Reason, Refusal, Start, Trigger, spent};
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
@@ -209,40 +210,61 @@ pub(super) fn is_over(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
             close(it, Cause::End { ending: Ending::Cancelled { by: Actor::Daemon, why } })?;
             return Ok(true);
         }
-        let limits = execution.limits;
-        let whose = whose(it, id, &execution);
-        if tokens >= limits.tokens {
-            let detail = format!("{tokens} of {} tokens {whose} are used up", limits.tokens);
-            close(it, failed(Reason::TokenBudget, detail))?;
-            return Ok(true);
-        }
-        if let Some(most) = limits.micro_usd.filter(|most| money >= *most) {
-            let detail = format!("{} of {} {whose} are spent", dollars(money), dollars(most));
-            close(it, failed(Reason::CostBudget, detail))?;
+        let short = over(&whose(it, id, &execution), &execution, tokens, money);
+        if budget::ends(it, short)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
+fn over(whose: &str, execution: &Execution, tokens: u64, money: u64) -> Option<Short> {
+    let limits = execution.limits;
+    if tokens >= limits.tokens {
+        let detail = format!("{tokens} of {} tokens {whose} are used up", limits.tokens);
+        return Some((Reason::TokenBudget, detail));
+    }
+    let most = limits.micro_usd.filter(|most| money >= *most)?;
+    Some((Reason::CostBudget, format!("{} of {} {whose} are spent", dollars(money), dollars(most))))
+}
+
 /// Ends the execution where a model call might cost more than is left to one whose limit holds for it.
 pub(super) fn is_too_dear(it: &mut Decider<'_, '_>, model: &str, reserved: Option<u64>) -> Result<bool, Stop> {
     for id in bounded_by(it)? {
         let Some((execution, _, money)) = used(it, id)? else { continue };
-        let Some(most) = execution.limits.micro_usd else { continue };
-        let whose = whose(it, id, &execution);
-        let detail = match reserved {
-            Some(reserved) if money.saturating_add(reserved) <= most => continue,
-            Some(reserved) => {
-                let (money, most, reserved) = (dollars(money), dollars(most), dollars(reserved));
-                format!("{money} of {most} {whose} are spent or held, and the next call may cost {reserved}")
-            }
-            None => format!("the price of {model} is not known, so that {} {whose} cannot be kept to", dollars(most)),
-        };
-        close(it, failed(Reason::CostBudget, detail))?;
-        return Ok(true);
+        let short = too_dear(&whose(it, id, &execution), &execution, money, model, reserved);
+        if budget::ends(it, short)? {
+            return Ok(true);
+        }
     }
     Ok(false)
+}
+
+fn too_dear(whose: &str, execution: &Execution, money: u64, model: &str, reserved: Option<u64>) -> Option<Short> {
+    let most = execution.limits.micro_usd?;
+    let detail = match reserved {
+        Some(reserved) if money.saturating_add(reserved) <= most => return None,
+        Some(reserved) => {
+            let (money, most, reserved) = (dollars(money), dollars(most), dollars(reserved));
+            format!("{money} of {most} {whose} are spent or held, and the next call may cost {reserved}")
+        }
+        None => format!("the price of {model} is not known, so that {} {whose} cannot be kept to", dollars(most)),
+    };
+    Some((Reason::CostBudget, detail))
+}
+
+/// Why a program may not ask a model, by the limits of all whose limits hold for its execution.
+pub(super) fn short(it: &mut Decider<'_, '_>, model: &str, reserved: Option<u64>) -> Result<Option<Short>, Stop> {
+    for id in bounded_by(it)? {
+        let Some((execution, tokens, money)) = used(it, id)? else { continue };
+        let whose = whose(it, id, &execution);
+        let short = over(&whose, &execution, tokens, money);
+        let short = short.or_else(|| too_dear(&whose, &execution, money, model, reserved));
+        if short.is_some() {
+            return Ok(short);
+        }
+    }
+    Ok(None)
 }
 
 impl Execution {

@@ -8,6 +8,7 @@ use crate::time::{Due, Run};
 
 pub(super) fn owed(execution: &Execution) -> Vec<Owed> {
     let mut owed = of_phase(execution);
+    owed.extend(execution.model_calls.owed());
     let left = execution.uncancelled_children().len();
     if left > 0 {
         owed.push(at_once(Obligation::CancelChildren { left: u32::try_from(left).unwrap_or(u32::MAX) }));

@@ -1,14 +1,17 @@
 //! Rows of an execution. Those of events come from the event and the fold before it; the list row comes from the fold alone,
 //! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
 //! figures that only they move wait for the next change of state.
-use super::spent::End;
-use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, spent};
+use super::spent::Whose;
+use super::{
+    Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, proxy, spent,
+};
 use crate::approval;
 use crate::binding::{self, Use};
 use crate::bound::{Bound, Hash};
 use crate::call::{self, Holder, Proposed};
 use crate::facts::Namespace;
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, WorkerId};
+use crate::model_call::End;
 use crate::retention::kept_rows;
 use crate::row::{Note, Row};
 use crate::time::{Clock, Stamp, Time};
@@ -148,6 +151,9 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. } => of_model(id, before, event, stamp),
+        Event::ProxyCalled(_) | Event::ProxyAnswered(_) | Event::ProxyFailed(_) | Event::ProxyLost(_) => {
+            proxy::rows(before, event)
+        }
         Event::CallCalled(called) => {
             let rows = before.map(|execution| call::called_rows(execution.agent, called, stamp)).into_iter().flatten();
             check_row(id, before, called.check.as_deref()).into_iter().chain(rows).collect()
@@ -210,14 +216,14 @@ fn of_model(id: ExecutionId, before: Option<&Execution>, event: &Event, stamp: S
     }
     if let Event::ModelAnswered { model, usage, .. } = event {
         let mut rows = answered(id, event, stamp);
-        rows.extend(spent::ended(before, End::Answered { model }, Some(usage), None, usage.micro_usd));
+        rows.extend(spent::ended(before, Whose::Turn, End::Answered { model }, Some(usage), None, usage.micro_usd));
         return rows;
     }
     if let Event::ModelFailed { usage, charged_tokens, charged_micro_usd, .. } = event {
-        return spent::ended(before, End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd);
+        return spent::ended(before, Whose::Turn, End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd);
     }
     if let Event::ModelLost { charged_tokens, charged_micro_usd, .. } = event {
-        return spent::ended(before, End::Lost, None, *charged_tokens, *charged_micro_usd);
+        return spent::ended(before, Whose::Turn, End::Lost, None, *charged_tokens, *charged_micro_usd);
     }
     Vec::new()
 }
@@ -301,6 +307,8 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
             own.chain(&ended.attributes).for_each(each);
         }
         Event::Validated { reasons, .. } => each(reasons),
+        Event::ProxyCalled(called) => each(&called.request),
+        Event::ProxyAnswered(answered) => each(&answered.answer),
         // Their outputs were bound by the turn that gave them.
         Event::IterationClosing { .. }
         | Event::IterationCompleted { .. }
@@ -320,6 +328,8 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
         | Event::ModelCalled { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. }
+        | Event::ProxyFailed(_)
+        | Event::ProxyLost(_)
         | Event::IterationReleased { .. }
         | Event::IterationParked { .. }
         | Event::CallHeld(_)

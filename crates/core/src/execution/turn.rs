@@ -15,6 +15,7 @@ use crate::capability::{self, Place, mcp};
 use crate::draft::Stop;
 use crate::id::CallId;
 use crate::manifest::AgentKind;
+use crate::model_call::recordable;
 use crate::time::{Run, Stamp};
 
 const RETRY_FIRST_MS: u64 = 1_000;
@@ -100,18 +101,6 @@ pub(super) fn answer_model(it: &mut Decider<'_, '_>, turn: Turn, answer: Answer)
         it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Misfit { sentence }, check: None })?;
     }
     Ok(())
-}
-
-/// A provider may say anything; a figure that cannot be recorded would stop the turn for ever.
-fn recordable(usage: Usage) -> Usage {
-    Usage {
-        input: usage.input.min(USAGE_MAX),
-        output: usage.output.min(USAGE_MAX),
-        cached: usage.cached.min(USAGE_MAX),
-        micro_usd: usage.micro_usd.map(|cost| cost.min(USAGE_MAX)),
-        took_ms: usage.took_ms.min(USAGE_MAX),
-        estimated: usage.estimated,
-    }
 }
 
 pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFailure) -> Result<(), Stop> {
@@ -352,6 +341,10 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::NetworkRefused { .. }
         | Event::BudgetWarned { .. }
         | Event::ChildStarted { .. }
+        | Event::ProxyCalled(_)
+        | Event::ProxyAnswered(_)
+        | Event::ProxyFailed(_)
+        | Event::ProxyLost(_)
         | Event::ChildEnded { .. }
         | Event::PayloadErased { .. }
         | Event::Erased { .. }
@@ -372,14 +365,14 @@ fn add(sum: u64, more: u64) -> u64 {
     sum.saturating_add(more).min(SPENT_MAX)
 }
 
-fn count(execution: &mut Execution, usage: &Usage) {
+pub(super) fn count(execution: &mut Execution, usage: &Usage) {
     let spent = &mut execution.spent;
     spent.input_tokens = add(spent.input_tokens, usage.input);
     spent.output_tokens = add(spent.output_tokens, usage.output);
     spent.estimated |= usage.estimated;
 }
 
-fn charge(execution: &mut Execution, micro_usd: Option<u64>) {
+pub(super) fn charge(execution: &mut Execution, micro_usd: Option<u64>) {
     match micro_usd {
         Some(cost) => execution.spent.micro_usd = add(execution.spent.micro_usd, cost),
         None => execution.spent.unpriced += 1,

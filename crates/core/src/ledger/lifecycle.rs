@@ -13,7 +13,15 @@ pub fn kinds_of(word: &str) -> Option<&'static [&'static str]> {
         "quarantined" => &["agent.quarantined"],
         "recovered" => &["agent.recovered"],
         "terminated" => &["agent.killed", "agent.revoked", "agent.deleted", "agent.archived"],
-        "error" => &["iteration.failed", "iteration.jail_lost", "session.jail_lost", "model.failed", "model.lost"],
+        "error" => &[
+            "iteration.failed",
+            "iteration.jail_lost",
+            "session.jail_lost",
+            "model.failed",
+            "model.lost",
+            "proxy.failed",
+            "proxy.lost",
+        ],
         _ => return None,
     })
 }

@@ -124,6 +124,7 @@ fn history() -> Office {
     crate::secrets::every_kind(&mut office);
     crate::mcp::every_kind(&mut office);
     crate::programs::every_kind(&mut office);
+    crate::proxy::every_kind(&mut office);
     office.pause().expect("it is deployed");
     let until = Some(office.world.now.at.plus_ms(60_000));
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");

@@ -9,6 +9,7 @@ mod mcp;
 mod messages;
 mod office;
 mod programs;
+mod proxy;
 mod replay;
 mod retention;
 mod reports;

@@ -133,6 +133,9 @@ const COMMANDS: &[(&str, Act)] = &[
     ("fail model, for good", |office| office.fail_model(false)),
     ("fail model, runs away", |office| office.run_away()),
     ("lose model", |office| execution::Command::LoseModel { turn: office.turn() }),
+    ("call a model for a program", |office| crate::proxy::begin(office, 1, 100, Some(10))),
+    ("answer a program", |office| crate::proxy::answer(office, 1)),
+    ("lose a program's call", |_| execution::Command::LoseProxy { call: crate::proxy::id(1) }),
     ("perform", Office::perform),
     ("perform with other arguments", |office| match office.perform() {
         execution::Command::Perform { call, .. } => {

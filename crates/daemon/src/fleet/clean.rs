@@ -44,7 +44,9 @@ impl CleanFrames {
             }
             FromWorker::HomeRemoved { why: Some(why), .. } => scrubber.string(why),
             // People ask for an agent's files as they are.
-            FromWorker::Files { .. }
+            // What a program asks is looked at as a whole, once it has all come.
+            FromWorker::Stream { .. }
+            | FromWorker::Files { .. }
             | FromWorker::ToolsChanged { .. }
             | FromWorker::HomeRemoved { why: None, .. }
             | FromWorker::Released { .. }

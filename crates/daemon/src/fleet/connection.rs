@@ -9,6 +9,7 @@ use tenure_core::manifest::Host;
 use tenure_core::network::Traffic;
 use tenure_wire::files::{FilesAnswer, FilesAsked};
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall, ToWorker};
+use tenure_wire::stream::ToProgram;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,7 @@ pub(super) enum WorkerRequest {
     RemoveHome { agent: AgentId, answer: oneshot::Sender<Option<String>> },
     Files { agent: AgentId, asked: Box<FilesAsked>, answer: oneshot::Sender<FilesAnswer> },
     Survey { answer: oneshot::Sender<()> },
+    Stream { stream: u64, part: ToProgram },
 }
 
 /// Told twice: the worker's word has come; what it was, once that is committed. A slow disk must not make the worker late.
@@ -143,6 +145,14 @@ impl Connection {
         timeout(FILES_TIMEOUT, answered).await.unwrap_or(Err(Broken))
     }
 
+    /// A part of an answer to a program.
+    ///
+    /// # Errors
+    /// `Broken`: the connection broke first.
+    pub async fn tell_program(&self, stream: u64, part: ToProgram) -> Result<(), Broken> {
+        self.requests.send(WorkerRequest::Stream { stream, part }).await.map_err(|_| Broken)
+    }
+
     /// What its host can do now; `None` when the connection broke or it did not answer in time.
     pub async fn survey(&self) -> Option<Arc<Host>> {
         let surveyed = async {
@@ -193,6 +203,7 @@ impl Pending {
                 ToWorker::Release { agent, holder, iteration, last }
             }
             WorkerRequest::Cancel { lease } => ToWorker::Cancel { lease },
+            WorkerRequest::Stream { stream, part } => ToWorker::Stream { stream, part },
             WorkerRequest::RemoveHome { agent, answer } => {
                 self.homes.insert(agent, answer);
                 ToWorker::RemoveHome { agent }
@@ -253,7 +264,8 @@ impl Pending {
                     let _ = answer.send((!removed).then_some(why));
                 }
             }
-            FromWorker::NetworkRefused { .. }
+            FromWorker::Stream { .. }
+            | FromWorker::NetworkRefused { .. }
             | FromWorker::JailLost { .. }
             | FromWorker::Output { .. }
             | FromWorker::ToolsChanged { .. }

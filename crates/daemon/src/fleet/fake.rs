@@ -89,7 +89,7 @@ async fn live(mut stream: DuplexStream, name: &str, mut answers: watch::Receiver
                 }
                 ToWorker::Survey { count } => FromWorker::Surveyed { count, host: Box::default() },
                 ToWorker::Beat { count } => FromWorker::Beat { count },
-                ToWorker::Cancel { .. } | ToWorker::Welcome { .. } => continue,
+                ToWorker::Cancel { .. } | ToWorker::Stream { .. } | ToWorker::Welcome { .. } => continue,
             };
             frame::write(&mut writer, &answer).await.unwrap();
         }

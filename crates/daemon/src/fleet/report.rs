@@ -88,6 +88,7 @@ async fn command(app: &App, connection: &Connection, report: &FromWorker) -> Res
             is_news(app, worker, host).await?.then(|| Command::Worker(worker, survey()))
         }
         FromWorker::HomeRemoved { .. }
+        | FromWorker::Stream { .. }
         | FromWorker::Files { .. }
         | FromWorker::Output { .. }
         | FromWorker::ToolsChanged { .. }

@@ -11,6 +11,7 @@ use super::clean::CleanFrames;
 use super::connection::{Pending, ServerEnd};
 use super::report::report_in_order;
 use crate::app::App;
+use crate::proxy::Streams;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,7 @@ where
     let (answers, mut answered) = mpsc::channel(REPORTS_MAX);
     tokio::spawn(report_in_order(Arc::clone(app), connection.clone(), waiting, answers));
     let mut held: Option<FromWorker> = None;
+    let mut streams = Streams::new(connection.slots);
     let mut clean = CleanFrames::new(app.vault.scrubber());
     let mut outbox = VecDeque::new();
     let (mut silent, mut stuck, mut count) = (0, 0, 0);
@@ -106,6 +108,13 @@ where
             Some(frame) = received.recv(), if held.is_none() => {
                 silent = 0;
                 let frame = clean.frame(app, frame);
+                let frame = match frame {
+                    FromWorker::Stream { stream, part } => {
+                        streams.take(app, &connection, stream, part);
+                        continue;
+                    }
+                    frame => frame,
+                };
                 held = sort(app, &mut pending, frame).and_then(|report| reports.try_send(report).err()).map(unsent);
             }
         }
@@ -164,6 +173,7 @@ fn is_report(frame: &FromWorker) -> bool {
         | FromWorker::Surveyed { .. }
         | FromWorker::JailLost { .. } => true,
         FromWorker::Files { .. }
+        | FromWorker::Stream { .. }
         | FromWorker::Output { .. }
         | FromWorker::ToolsChanged { .. }
         | FromWorker::Beat { .. }

@@ -121,6 +121,7 @@ async fn test(State(api): State<Arc<ApiState>>, _: Operator, Json(test): Json<Te
         messages: vec![Message::User { text: "Answer with the one word: ready".to_string() }],
         tools: Vec::new(),
         max_tokens: TEST_TOKENS_MAX,
+        wishes: Default::default(),
         tag: Tag { execution: "test".to_string(), iteration: 1, turn: 1, attempt: 1 },
     };
     let started = Instant::now();

@@ -7,7 +7,7 @@ use tenure_core::aggregate::Refusal;
 use tenure_core::comms::{BODY_BYTES_MAX, CORRELATION_BYTES_MAX, WAITING_MAX};
 use tenure_core::manifest;
 use tenure_core::state::Conflict;
-use tenure_core::{agent, execution, fleet, project, secret, session};
+use tenure_core::{agent, execution, fleet, model_call, project, secret, session};
 use tenure_store as store;
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, MEDIA_TYPE, Problem};
@@ -267,6 +267,10 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         | R::NotDue {}
         | R::TooManyCalls {}
         | R::TooManyRefusals {} => Code::Conflict.problem("the execution's state has moved on"),
+        R::TooManyModelCalls {} => {
+            Code::CallsInFlight.problem(format!("{} model calls of its programs may be open", model_call::OPEN_MAX))
+        }
+        R::ModelCallRefused { detail, .. } => Code::BudgetSpent.problem(detail.clone()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tokens of a text where a provider does not count them. An estimate: each model cuts text in its own way, and what is
 //! counted here is marked as estimated wherever it is shown. It makes no limit exact, but none inert.
 
-use super::request::{Message, Request, ToolCall};
+use super::request::{Message, Part, Request, ToolCall};
 use std::fmt::Write;
 
 /// Bytes that are counted in one piece, so that no text makes the tokenizer slow.
@@ -20,6 +20,7 @@ pub(super) fn request(request: &Request) -> u64 {
     for message in &request.messages {
         match message {
             Message::User { text: said } => text.push_str(said),
+            Message::Parts { parts } => parts.iter().filter_map(Part::text).for_each(|said| text.push_str(said)),
             Message::Assistant { text: said, calls, .. } => {
                 text.push_str(said);
                 push_calls(&mut text, calls);

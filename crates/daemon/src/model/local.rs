@@ -11,7 +11,7 @@ use super::failure::{Failure, Kind};
 use super::name::{ModelName, Provider};
 use super::piece::PieceSink;
 use super::pull;
-use super::request::{Message, Request, Tag, ToolCall};
+use super::request::{Message, Part, Request, Tag, ToolCall, Wishes};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::path::PathBuf;
@@ -221,6 +221,11 @@ fn generate(request: &Request) -> Result<wire::Generate, Failure> {
 fn message(message: &Message) -> wire::Message {
     match message {
         Message::User { text } => wire::Message::User { content: text.clone() },
+        // Images are refused before.
+        Message::Parts { parts } => {
+            let texts: Vec<&str> = parts.iter().filter_map(Part::text).collect();
+            wire::Message::User { content: texts.join("\n\n") }
+        }
         Message::Assistant { text, calls, .. } => wire::Message::Assistant {
             content: text.clone(),
             calls: calls
@@ -230,6 +235,21 @@ fn message(message: &Message) -> wire::Message {
         },
         Message::Tool { name, content, .. } => wire::Message::Tool { name: name.clone(), content: content.clone() },
     }
+}
+
+/// What of a request the local program has no words for.
+fn lacks(request: &Request) -> Option<&'static str> {
+    let Wishes { temperature, top_p, stop, choice, one_call, format } = &request.wishes;
+    let is_image = |part: &Part| part.text().is_none();
+    let shows = |message: &Message| matches!(message, Message::Parts { parts } if parts.iter().any(is_image));
+    let lacking = [
+        (request.messages.iter().any(shows), "images"),
+        (temperature.is_some() || top_p.is_some(), "a temperature"),
+        (!stop.is_empty(), "sequences that end an answer"),
+        (choice.is_some() || *one_call, "a choice of calls"),
+        (format.is_some(), "a form of the answer's text"),
+    ];
+    lacking.into_iter().find_map(|(is, what)| is.then_some(what))
 }
 
 impl Model for Local {
@@ -248,6 +268,10 @@ impl Model for Local {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Answer, Failure>> {
         async move {
+            if let Some(lacking) = lacks(request) {
+                let sentence = format!("{} cannot be asked for {lacking}", self.name);
+                return Err(Failure::new(Kind::Rejected, sentence, "leave it out, or name another model"));
+            }
             match tokio::time::timeout_at(deadline, self.ask(request, pieces, deadline)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(late()),

@@ -99,7 +99,7 @@ pub fn cost(model: &ModelName, address: Address<'_>, usage: &Usage) -> Option<u6
     (dollars.is_finite() && dollars >= 0.0).then(|| (dollars * 1e6 - 1e-6).ceil().max(0.0) as u64)
 }
 
-fn input_tokens(request: &Request) -> u64 {
+pub(crate) fn input_tokens(request: &Request) -> u64 {
     u64::try_from(request.bytes().div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
 }
 

@@ -290,6 +290,10 @@ impl Remote {
         let response = loop {
             let wire = self.wire.unwrap_or_else(|| client.dialects.wire(model));
             let dialect = client.dialects.of(model);
+            if let Some(lacking) = wire::lacks(wire, request) {
+                let sentence = format!("{} cannot be asked for {lacking}", self.name);
+                return Err(Failure::new(Kind::Rejected, sentence, "leave it out, or name another model"));
+            }
             let body = wire::encode(wire, model, request, dialect).to_string();
             let sent = client.client()?.post(client.url(wire.path())).body(body);
             let sent =

@@ -13,6 +13,9 @@ pub struct Request {
     pub tools: Vec<Tool>,
     /// Tokens that the answer may have.
     pub max_tokens: u32,
+    /// How a program wants to be answered; the built-in loop leaves that to the model.
+    #[serde(default, skip_serializing_if = "Wishes::is_none")]
+    pub wishes: Wishes,
     /// Whose turn it is. Not part of the hash: it differs between runs of the same work.
     #[serde(skip)]
     pub tag: Tag,
@@ -41,6 +44,10 @@ pub enum Message {
     User {
         text: String,
     },
+    /// The same of a program that shows images.
+    Parts {
+        parts: Vec<Part>,
+    },
     Assistant {
         text: String,
         calls: Vec<ToolCall>,
@@ -53,6 +60,83 @@ pub enum Message {
         name: String,
         content: String,
     },
+}
+
+/// A piece of what a user says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "snake_case")]
+pub enum Part {
+    Text {
+        text: String,
+    },
+    /// `data`: base64.
+    Image {
+        media_type: String,
+        data: String,
+    },
+    /// Fetched by the provider.
+    ImageUrl {
+        url: String,
+    },
+}
+
+/// Each is honoured by whoever is asked, or the request is refused before.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wishes {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<ToolChoice>,
+    /// No more than one call in an answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_call: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+}
+
+/// That a call must be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "choice", rename_all = "snake_case")]
+pub enum ToolChoice {
+    Required,
+    One { name: String },
+}
+
+/// What form the answer's text must have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "snake_case")]
+pub enum Format {
+    Object,
+    Schema { name: String, schema: Value, strict: bool },
+}
+
+impl Wishes {
+    pub fn is_none(&self) -> bool {
+        *self == Wishes::default()
+    }
+}
+
+/// What an image counts in the estimate of a request, as providers count a middling one.
+const IMAGE_BYTES: usize = 6 * 1024;
+
+impl Part {
+    fn bytes(&self) -> usize {
+        match self {
+            Part::Text { text } => text.len(),
+            Part::Image { .. } | Part::ImageUrl { .. } => IMAGE_BYTES,
+        }
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Part::Text { text } => Some(text),
+            Part::Image { .. } | Part::ImageUrl { .. } => None,
+        }
+    }
 }
 
 /// A call that a model asks for. `arguments` is always a JSON object.
@@ -139,6 +223,7 @@ impl Message {
     fn bytes(&self) -> usize {
         match self {
             Message::User { text } => text.len(),
+            Message::Parts { parts } => parts.iter().map(Part::bytes).sum(),
             Message::Assistant { text, calls, .. } => text.len() + calls.iter().map(ToolCall::bytes).sum::<usize>(),
             Message::Tool { name, content, .. } => name.len() + content.len(),
         }
@@ -184,6 +269,7 @@ pub(crate) mod tests {
                 schema: json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}),
             }],
             max_tokens: 256,
+            wishes: Wishes::default(),
             tag: Tag { execution: "exe_a".into(), ..Tag::default() },
         }
     }

@@ -418,6 +418,11 @@ impl Models for Router {
     fn resolve<'a>(&'a self, word: &'a str) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>> {
         Box::pin(Router::resolve(self, word))
     }
+
+    fn words(&self) -> Vec<String> {
+        let ready = self.aliases().into_iter().filter(|alias| alias.missing.is_none());
+        ready.map(|alias| alias.word).collect()
+    }
 }
 
 /// A provider is there when it has a key, or an address of its own that may want none.

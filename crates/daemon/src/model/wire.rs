@@ -100,6 +100,15 @@ pub fn encode(wire: Wire, model: &str, request: &Request, dialect: Dialect) -> V
     }
 }
 
+/// What of a request this wire has no words for; such a one is not sent.
+pub fn lacks(wire: Wire, request: &Request) -> Option<&'static str> {
+    match wire {
+        Wire::Responses if !request.wishes.stop.is_empty() => Some("sequences that end an answer"),
+        Wire::Messages if request.wishes.format.is_some() => Some("a form of the answer's text"),
+        Wire::Chat | Wire::Responses | Wire::Messages => None,
+    }
+}
+
 /// Why an answer cannot be taken.
 #[derive(Debug)]
 pub enum WireError {

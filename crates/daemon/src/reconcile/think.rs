@@ -207,18 +207,7 @@ fn failed(scrubber: &Scrubber, failure: &Failure, took_ms: u64) -> ModelFailure 
     ModelFailure {
         kind: failure.kind.code().to_string(),
         sentence: scrubber.text(&format!("{}{hint}", failure.sentence)).into_owned(),
-        used: match failure.spent.as_deref() {
-            Some(spent) => Used::Counted(Usage {
-                input: spent.usage.input.unwrap_or(0),
-                output: spent.usage.output.unwrap_or(0),
-                cached: spent.usage.cached.unwrap_or(0),
-                micro_usd: spent.micro_usd,
-                took_ms,
-                estimated: false,
-            }),
-            None if failure.begun => Used::Unknown,
-            None => Used::Nothing,
-        },
+        used: used(failure, took_ms),
         remedy: if failure.elsewhere {
             Remedy::Elsewhere
         } else if failure.kind == FailureKind::Runaway {
@@ -228,6 +217,33 @@ fn failed(scrubber: &Scrubber, failure: &Failure, took_ms: u64) -> ModelFailure 
         } else {
             Remedy::None
         },
+    }
+}
+
+/// What a failed answer took all the same.
+pub(crate) fn used(failure: &Failure, took_ms: u64) -> Used {
+    match failure.spent.as_deref() {
+        Some(spent) => Used::Counted(Usage {
+            input: spent.usage.input.unwrap_or(0),
+            output: spent.usage.output.unwrap_or(0),
+            cached: spent.usage.cached.unwrap_or(0),
+            micro_usd: spent.micro_usd,
+            took_ms,
+            estimated: false,
+        }),
+        None if failure.begun => Used::Unknown,
+        None => Used::Nothing,
+    }
+}
+
+pub(crate) fn usage(answer: &Answer, took_ms: u64) -> Usage {
+    Usage {
+        input: answer.usage.input.unwrap_or(0),
+        output: answer.usage.output.unwrap_or(0),
+        cached: answer.usage.cached.unwrap_or(0),
+        micro_usd: answer.cost_micro_usd,
+        took_ms,
+        estimated: answer.usage.estimated,
     }
 }
 
@@ -245,7 +261,7 @@ fn whole(answer: Answer, carried: String) -> Result<(Answer, Option<String>), Fa
 }
 
 /// What a model says may hold what it was told, in words of its own: names of calls and reasons too.
-fn clean(scrubber: &Scrubber, answer: &mut Answer) {
+pub(crate) fn clean(scrubber: &Scrubber, answer: &mut Answer) {
     scrubber.string(&mut answer.text);
     for call in &mut answer.calls {
         scrubber.string(&mut call.name);
@@ -261,6 +277,7 @@ fn answered(app: &App, upstream: &Upstream, answer: Answer, output: Option<Strin
         tracing::warn!(warning, "a model's answer");
     }
     let mut answer = answer;
+    let usage = usage(&answer, took_ms);
     clean(app.vault.scrubber(), &mut answer);
     let mut calls = answer.calls;
     let beyond = u32::try_from(calls.len().saturating_sub(TURN_CALLS_MAX)).unwrap_or(u32::MAX);
@@ -288,14 +305,7 @@ fn answered(app: &App, upstream: &Upstream, answer: Answer, output: Option<Strin
         delta: app.committer.payload(delta),
         output: output.map(|output| app.committer.payload(output.into_bytes())),
         calls: proposals,
-        usage: Usage {
-            input: answer.usage.input.unwrap_or(0),
-            output: answer.usage.output.unwrap_or(0),
-            cached: answer.usage.cached.unwrap_or(0),
-            micro_usd: answer.cost_micro_usd,
-            took_ms,
-            estimated: answer.usage.estimated,
-        },
+        usage,
     }
 }
 
@@ -376,8 +386,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (app, _store) = app(folder.path());
         let (id, turn) = (app.committer.mint_execution(), Turn { iteration: 1, turn: 0, attempt: 1 });
-        let request =
-            Request { system: String::new(), messages: vec![], tools: vec![], max_tokens: 1, tag: Tag::default() };
+        let request = Request {
+            system: String::new(),
+            messages: vec![],
+            tools: vec![],
+            max_tokens: 1,
+            wishes: Default::default(),
+            tag: Tag::default(),
+        };
         let mute = Mute("local/qwen".parse().unwrap());
         let begun = Instant::now();
         let deadline = app.committer.now().run.plus_ms(5_000);
@@ -414,6 +430,10 @@ mod tests {
     struct Only(Arc<Counting>);
 
     impl Models for Only {
+        fn words(&self) -> Vec<String> {
+            Vec::new()
+        }
+
         fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>> {
             let model: Arc<dyn Model> = self.0.clone();
             Box::pin(async { Ok(model) })

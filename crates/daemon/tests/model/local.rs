@@ -57,6 +57,7 @@ fn say(text: &str) -> Request {
             schema: json!({"type": "object"}),
         }],
         max_tokens: 50,
+        wishes: Default::default(),
         tag: Tag { execution: "exe".into(), iteration: 2, turn: 3, attempt: 1 },
     }
 }

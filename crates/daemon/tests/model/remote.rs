@@ -36,6 +36,7 @@ fn ask(messages: Vec<Message>) -> Request {
         messages,
         tools: vec![tool("filesystem.read"), tool("filesystem.write")],
         max_tokens: 200,
+        wishes: Default::default(),
         tag: Tag::default(),
     }
 }

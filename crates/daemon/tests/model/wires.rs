@@ -131,6 +131,7 @@ fn ask(messages: Vec<Message>) -> Request {
         messages,
         tools: vec![tool("filesystem.read"), tool("filesystem.write"), tool("filesystem.list")],
         max_tokens: 200,
+        wishes: Default::default(),
         tag: Tag { iteration: 1, turn: 3, ..Tag::default() },
     }
 }

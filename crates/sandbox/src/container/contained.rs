@@ -39,6 +39,7 @@ pub struct Contained {
     pub(super) pidfd: OwnedFd,
     pub(super) socket: Option<UnixStream>,
     pub(super) listener: Option<TcpListener>,
+    pub(super) service: Option<TcpListener>,
     pub(super) level: Level,
     pub(super) further: Vec<&'static str>,
     pub(super) selinux: bool,
@@ -118,6 +119,11 @@ impl Contained {
     /// As `Jail::take_listener`.
     pub fn take_listener(&mut self) -> Option<TcpListener> {
         self.listener.take()
+    }
+
+    /// The same of the listener on `service_port`.
+    pub fn take_service_listener(&mut self) -> Option<TcpListener> {
+        self.service.take()
     }
 
     /// A blocking client over a copy of the socket.

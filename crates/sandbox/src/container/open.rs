@@ -26,7 +26,7 @@ use super::rendezvous::RendezvousSocket;
 use super::runtime_files::RuntimeFiles;
 use super::settings::{ContainerMount, Flavor, Plan, shown};
 use super::{Engine, mark};
-use crate::client::Client;
+use crate::client::{Client, Listeners};
 use crate::error::{Error, Layer};
 use crate::level::{Level, Mapping};
 use crate::native::record::{self, Holder, Life, Slot};
@@ -79,6 +79,7 @@ struct StartedJail {
     pidfd: OwnedFd,
     socket: UnixStream,
     listener: Option<TcpListener>,
+    service: Option<TcpListener>,
     level: Level,
     held: MeasuredLimits,
 }
@@ -131,6 +132,7 @@ impl Engine {
                     pidfd: met.pidfd,
                     socket: Some(met.socket),
                     listener: met.listener,
+                    service: met.service,
                     level: met.level,
                     further: met.held.further,
                     selinux: self.selinux,
@@ -369,7 +371,7 @@ fn greet(socket: UnixStream, pid: i32, asked: ContainerRequest) -> Result<Starte
     };
     let open = |(counter, path): &(Counter, PathBuf)| Some((*counter, File::open(path).ok()?));
     let (counters, files): (Vec<Counter>, Vec<File>) = held.counters.iter().filter_map(open).unzip();
-    let egress = spec.egress;
+    let (egress, service) = (spec.egress, spec.service_port.is_some());
     let host_devices = host_devices(&container).map_err(Error::io("read the host's mounts"))?;
     let order = Order { version: VERSION, spec, level, uid, gid, counters, places, host_devices, container };
     let frame = encode(&order, &[])?;
@@ -380,13 +382,12 @@ fn greet(socket: UnixStream, pid: i32, asked: ContainerRequest) -> Result<Starte
     (&socket).write_all(rest).map_err(|_| Error::JailLost)?;
     let mut client = Client::new(socket, CONNECT_TIMEOUT);
     match client.hello()? {
-        (Hello::Ready(level), listener) if listener.is_some() == egress => {
-            let listener = listener.map(TcpListener::from);
-            Ok(StartedJail { pidfd, socket: client.into_socket(), listener, level, held })
-        }
-        (Hello::Ready(_), _) => {
-            Err(FrameError::Unexpected("a hello without the egress listener, or with another").into())
-        }
+        (Hello::Ready(level), fds) => match Listeners::of(egress, service, fds) {
+            Some(Listeners { egress: listener, service }) => {
+                Ok(StartedJail { pidfd, socket: client.into_socket(), listener, service, level, held })
+            }
+            None => Err(FrameError::Unexpected("a hello with other listeners than were asked for").into()),
+        },
         (Hello::Failed(failure), _) => Err(Error::Layer(failure)),
     }
 }

@@ -38,8 +38,8 @@ use crate::protocol::{EGRESS_PORT, Hello, encode};
 use crate::spec::{INNER_ID, Identity, Spec};
 use crate::sys;
 
-/// Connections that may wait at the egress listener until the worker accepts them.
-const EGRESS_WAITING_MAX: i32 = 256;
+/// Connections that may wait at a listener until the worker accepts them.
+const WAITING_MAX: i32 = 256;
 
 /// What a fresh jail inherits from the zygote; everything else it closes.
 pub(super) struct ChildSetup<'a> {
@@ -97,16 +97,17 @@ fn live(setup: ChildSetup<'_>) -> io::Result<()> {
     let Order::Claim(claim) = serde_json::from_slice(&bytes)? else { return Ok(()) };
     let spec = *claim.spec;
     let mut level = level(&spec, meters);
-    let (oom_score_adj, listener) = match prewarmed.and_then(|half| complete(half, &spec, filters, &mut level)) {
+    let (oom_score_adj, listeners) = match prewarmed.and_then(|half| complete(half, &spec, filters, &mut level)) {
         Ok(made) => made,
-        Err(failure) => return tell(&socket, &Hello::Failed(failure), None),
+        Err(failure) => return tell(&socket, &Hello::Failed(failure), &[]),
     };
     // A change of ids clears the death signal; one that died in between is seen here.
     if channel::readable(&parent, Duration::ZERO)? {
         return Ok(());
     }
     drop(parent);
-    tell(&socket, &Hello::Ready(level.clone()), listener)?;
+    tell(&socket, &Hello::Ready(level.clone()), &listeners)?;
+    drop(listeners);
     let filter = spec.keeps(Layer::Seccomp).then(|| filters.program());
     Server::new(ServerParts { spec, level, socket, cpu, filter, tally, oom_score_adj })?.serve()
 }
@@ -137,17 +138,17 @@ fn complete(
     spec: &Spec,
     filters: &Filters,
     level: &mut Level,
-) -> Result<(Option<File>, Option<OwnedFd>), Failure> {
+) -> Result<(Option<File>, Vec<OwnedFd>), Failure> {
     let Prewarmed { view, oom_score_adj } = prewarmed;
     bypass::begin(spec)?;
     let sources = Sources::take(spec)?;
     take_identity(spec)?;
     rustix::system::sethostname(spec.hostname.as_bytes())
         .map_err(|error| Failure::new(Layer::Namespaces, "set the hostname", error))?;
-    let listener = spec.egress.then(egress_listener).transpose()?;
+    let listeners = listeners(spec)?;
     view.complete(sources, spec)?;
     lockdown::lock(spec, filters, level)?;
-    Ok((oom_score_adj, listener))
+    Ok((oom_score_adj, listeners))
 }
 
 /// What holds so far.
@@ -177,12 +178,12 @@ pub(super) fn standard_streams() -> io::Result<()> {
     Ok(())
 }
 
-/// The hello, and with it the listener, whose only copy then is the worker's.
-pub(super) fn tell(socket: &OwnedFd, hello: &Hello, listener: Option<OwnedFd>) -> io::Result<()> {
+/// The hello, and with it the listeners; once the caller drops its own, the only copies are the worker's.
+pub(super) fn tell(socket: &OwnedFd, hello: &Hello, listeners: &[OwnedFd]) -> io::Result<()> {
     let frame = encode(hello, &[]).map_err(io::Error::other)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds: Vec<_> = listener.iter().map(AsFd::as_fd).collect();
+    let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&fds));
     }
@@ -213,11 +214,15 @@ fn bring_loopback_up() -> Result<(), Failure> {
     sys::loopback_up(socket.as_fd()).map_err(failed("bring up the loopback"))
 }
 
-/// The door to the worker's egress proxy, on this jail's own loopback.
-pub(super) fn egress_listener() -> Result<OwnedFd, Failure> {
-    let failed = |error: rustix::io::Errno| Failure::new(Layer::Namespaces, "make the egress listener", error);
+/// The doors to the worker on this jail's own loopback: to its egress proxy, then to the service.
+pub(super) fn listeners(spec: &Spec) -> Result<Vec<OwnedFd>, Failure> {
+    spec.egress.then_some(EGRESS_PORT).into_iter().chain(spec.service_port).map(listener).collect()
+}
+
+fn listener(port: u16) -> Result<OwnedFd, Failure> {
+    let failed = |error: rustix::io::Errno| Failure::new(Layer::Namespaces, "make a listener for the worker", error);
     let listener = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
-    bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, EGRESS_PORT)).map_err(failed)?;
-    listen(&listener, EGRESS_WAITING_MAX).map_err(failed)?;
+    bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
+    listen(&listener, WAITING_MAX).map_err(failed)?;
     Ok(listener)
 }

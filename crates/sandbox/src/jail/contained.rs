@@ -40,17 +40,18 @@ pub(super) fn run() -> io::Result<()> {
         Ok(None) => return Ok(()),
         Err(error) => {
             let step = "read the order: worker and jail program must be the same version of tenure; restart the worker";
-            return child::tell(&socket, &Hello::Failed(Failure::new(Layer::View, step, error)), None);
+            return child::tell(&socket, &Hello::Failed(Failure::new(Layer::View, step, error)), &[]);
         }
     };
     // Programs get the same ids: while this file can be opened, it must be.
     let oom_score_adj = File::options().write(true).open("/proc/self/oom_score_adj").ok();
     let mut level = order.level.clone();
-    let (listener, filter) = match lock(&order, &mut level) {
+    let (listeners, filter) = match lock(&order, &mut level) {
         Ok(locked) => locked,
-        Err(failure) => return child::tell(&socket, &Hello::Failed(failure), None),
+        Err(failure) => return child::tell(&socket, &Hello::Failed(failure), &[]),
     };
-    child::tell(&socket, &Hello::Ready(level.clone()), listener)?;
+    child::tell(&socket, &Hello::Ready(level.clone()), &listeners)?;
+    drop(listeners);
     Server::new(ServerParts { spec: order.spec, level, socket, cpu: None, filter, tally, oom_score_adj })?.serve()
 }
 
@@ -86,16 +87,16 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(Order, Tally)>> {
     Err(io::Error::from_raw_os_error(libc::EMSGSIZE))
 }
 
-/// Checks, then locks. The egress listener, if the spec asks for one, and what programs put on.
-fn lock(order: &Order, level: &mut Level) -> Result<(Option<OwnedFd>, Option<BpfProgram>), Failure> {
+/// Checks, then locks. The listeners that the spec asks for, and what programs put on.
+fn lock(order: &Order, level: &mut Level) -> Result<(Vec<OwnedFd>, Option<BpfProgram>), Failure> {
     check::ids(order)?;
     check::network()?;
     check::view(order)?;
-    let listener = order.spec.egress.then(child::egress_listener).transpose()?;
+    let listeners = child::listeners(&order.spec)?;
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     hidden.map_err(|error| Failure::new(Layer::Identity, "hide the jail's memory", error))?;
     let filters = Filters::compile().map_err(|_| check::lacks(Layer::Seccomp, "compile the filter"))?;
     lockdown::prepare(&order.spec.bypass, &filters, false)?;
     lockdown::lock(&order.spec, &filters, level)?;
-    Ok((listener, order.spec.keeps(Layer::Seccomp).then(|| filters.program())))
+    Ok((listeners, order.spec.keeps(Layer::Seccomp).then(|| filters.program())))
 }

@@ -36,22 +36,25 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) 
 pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<Received>> {
     // Asked first: room for the longest message would be zeroed, page by page, for each of a few hundred bytes.
     let (_, length) = recv(&socket, &mut [0; 0], RecvFlags::PEEK | RecvFlags::TRUNC)?;
-    receive_part(socket, length.clamp(1, MESSAGE_BYTES_MAX))
+    let received = receive_part(socket, length.clamp(1, MESSAGE_BYTES_MAX))?;
+    Ok(received.map(|(bytes, mut fds)| (bytes, fds.pop())))
 }
 
-/// What a message or a stream is received as: its bytes, and the last descriptor that came with them.
+/// What a message is received as: its bytes, and the last descriptor that came with them.
 pub(crate) type Received = (Vec<u8>, Option<OwnedFd>);
+/// The same of a part of a stream, with all that came.
+pub(crate) type ReceivedPart = (Vec<u8>, Vec<OwnedFd>);
 
-/// At most `room` bytes of what has come, and at most one descriptor. Of a message, more than that is an error.
-pub(crate) fn receive_part(socket: impl AsFd, room: usize) -> io::Result<Option<Received>> {
+/// At most `room` bytes of what has come, and at most two descriptors. Of a message, more than that is an error.
+pub(crate) fn receive_part(socket: impl AsFd, room: usize) -> io::Result<Option<ReceivedPart>> {
     let mut bytes = vec![0; room];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut fd = None;
+    let mut all = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            fd = fds.last().or(fd);
+            all.extend(fds);
         }
     }
     if received.bytes == 0 {
@@ -61,7 +64,7 @@ pub(crate) fn receive_part(socket: impl AsFd, room: usize) -> io::Result<Option<
         return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
     }
     bytes.truncate(received.bytes);
-    Ok(Some((bytes, fd)))
+    Ok(Some((bytes, all)))
 }
 
 /// Whether `fd` becomes readable (or ends) before `patience` is over.

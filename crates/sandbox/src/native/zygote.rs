@@ -19,7 +19,7 @@ use super::claim::{Claim, Order, Report, Start};
 use super::freeze;
 use super::{channel, reap, sealed};
 use crate::bypass::Bypass;
-use crate::client::Client;
+use crate::client::{Client, Listeners};
 use crate::error::Error;
 use crate::level::Level;
 use crate::protocol::{FrameError, Hello, VERSION};
@@ -51,6 +51,7 @@ pub struct Jail {
     pidfd: OwnedFd,
     socket: Option<UnixStream>,
     listener: Option<TcpListener>,
+    service: Option<TcpListener>,
     level: Level,
     cgroups: Vec<PathBuf>,
     record: PathBuf,
@@ -136,14 +137,14 @@ impl Zygote {
         let hello = client.hello();
         let socket = client.into_socket();
         let error = match hello {
-            Ok((Hello::Ready(level), listener)) if listener.is_some() == spec.egress => {
-                let (socket, listener) = (Some(socket), listener.map(TcpListener::from));
-                let jail = Jail { id, pid, pidfd, socket, listener, level, cgroups, record, from_pool };
-                return Ok(Claimed::Ready(jail));
-            }
-            Ok((Hello::Ready(_), _)) => {
-                FrameError::Unexpected("a hello without the egress listener, or with another").into()
-            }
+            Ok((Hello::Ready(level), fds)) => match Listeners::of(spec.egress, spec.service_port.is_some(), fds) {
+                Some(Listeners { egress: listener, service }) => {
+                    let socket = Some(socket);
+                    let jail = Jail { id, pid, pidfd, socket, listener, service, level, cgroups, record, from_pool };
+                    return Ok(Claimed::Ready(jail));
+                }
+                None => FrameError::Unexpected("a hello with other listeners than were asked for").into(),
+            },
             Ok((Hello::Failed(failure), _)) => Error::Layer(failure),
             Err(error) => error,
         };
@@ -247,6 +248,11 @@ impl Jail {
     /// Nobody else holds it: while nobody accepts, programs wait, and once it is dropped they are refused.
     pub fn take_listener(&mut self) -> Option<TcpListener> {
         self.listener.take()
+    }
+
+    /// The same of the listener on `service_port`.
+    pub fn take_service_listener(&mut self) -> Option<TcpListener> {
+        self.service.take()
     }
 
     /// A blocking client over a copy of the socket.

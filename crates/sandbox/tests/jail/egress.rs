@@ -66,3 +66,37 @@ fn programs_are_told_of_the_proxy_and_the_specs_own_word_wins() {
     let (_jail, mut control) = house.open_as(&house.spec("other", 2));
     assert_eq!(inside(&mut control, told), "");
 }
+
+#[test]
+fn a_second_listener_is_handed_out_whatever_the_network_is_and_each_jail_has_its_own() {
+    let house = House::new();
+    let mut spec = house.spec("work", 1);
+    spec.service_port = Some(7899);
+    let (mut jail, mut client) = house.open_as(&spec);
+    assert!(jail.take_listener().is_none(), "it has no egress");
+    let listener = jail.take_service_listener().expect("a listener");
+    assert!(jail.take_service_listener().is_none());
+    assert_eq!(listener.local_addr().unwrap().port(), 7899);
+    let outside = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.read_exact(&mut [0; 2]).unwrap();
+        stream.write_all(b"from outside").unwrap();
+    });
+    let mut other_spec = house.spec("other", 2);
+    let (_other, mut other) = house.open_as(&other_spec);
+    assert_eq!(
+        text(&run(&mut other, &["python3", "-c", &talk(7899)]).stdout),
+        "111",
+        "control: another jail's is not its"
+    );
+    assert_eq!(text(&run(&mut client, &["python3", "-c", &talk(7899)]).stdout), "from outside");
+    outside.join().unwrap();
+
+    other_spec.egress = true;
+    other_spec.service_port = Some(7899);
+    let (mut both, _) = house.open_as(&other_spec);
+    let ports = [both.take_listener(), both.take_service_listener()]
+        .map(|listener| listener.unwrap().local_addr().unwrap().port());
+    assert_eq!(ports, [EGRESS_PORT, 7899]);
+}

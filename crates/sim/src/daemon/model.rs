@@ -40,6 +40,10 @@ impl Speaker {
 }
 
 impl Models for Speaker {
+    fn words(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>> {
         Box::pin(async {
             if self.fate.mishap(10) {

@@ -213,6 +213,8 @@ impl Living {
                 state.process = Some(Process::new(connection, fence));
                 return;
             }
+            // No program asks a model here.
+            ToWorker::Stream { .. } => return,
             ToWorker::Survey { count } => {
                 state.says.push(FromWorker::Surveyed { count, host: Box::default() });
                 return;

@@ -2,8 +2,8 @@
 use crate::Error;
 use crate::sql::{Cell, Columns, Sql};
 use tenure_core::budget::Day;
-use tenure_core::execution::CostRow;
 use tenure_core::id::AgentId;
+use tenure_core::model_call::CostRow;
 use tenure_core::time::Time;
 
 /// What sums are made by.

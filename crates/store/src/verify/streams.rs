@@ -5,12 +5,13 @@ use crate::Error;
 use crate::events::events_after;
 use crate::sql::{Cell, Sql, Walk};
 use crate::txn::{snapshot_holds, snapshot_mac};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tenure_core::aggregate::{self, Event, FOLD_VERSION, Fold, Stream};
 use tenure_core::approval;
 use tenure_core::execution::{self, Check, Execution, Payloads, Phase, Step, Turn};
 use tenure_core::id::{CallId, LeaseId};
 use tenure_core::ledger::{MacKey, Meta, canonical};
+use tenure_core::model_call;
 use tenure_core::owed::Owed;
 use tenure_core::row::Row;
 
@@ -58,6 +59,8 @@ struct Open {
     fold: Option<Fold>,
     calls: HashMap<CallId, Option<LeaseId>>,
     model: Option<Turn>,
+    /// Model calls of programs.
+    proxied: HashSet<CallId>,
 }
 
 impl Streams {
@@ -304,8 +307,20 @@ impl Open {
                     find("ends a model call that is not open".to_string());
                 }
             }
+            E::ProxyCalled(called) => {
+                if !self.proxied.insert(called.call) {
+                    find(format!("calls {} again, which has not ended", called.call));
+                }
+            }
+            E::ProxyAnswered(model_call::Answered { call, .. })
+            | E::ProxyFailed(model_call::Failed { call, .. })
+            | E::ProxyLost(model_call::Lost { call, .. }) => {
+                if !self.proxied.remove(call) {
+                    find(format!("ends {call}, a program's model call that is not open"));
+                }
+            }
             E::Ended { .. } => {
-                let open = self.calls.len() + usize::from(self.model.is_some());
+                let open = self.calls.len() + self.proxied.len() + usize::from(self.model.is_some());
                 if open > 0 {
                     find(format!("ends the execution with {open} calls open"));
                 }
@@ -340,10 +355,12 @@ impl Open {
 
     /// What has no terminal event yet is what the fold holds open.
     fn compare_open(&self, stream: Stream, findings: &mut Findings) {
-        let Some(iteration) = self.fold.as_ref().and_then(Fold::as_a::<Execution>).and_then(Execution::iteration)
-        else {
-            return;
-        };
+        let Some(execution) = self.fold.as_ref().and_then(Fold::as_a::<Execution>) else { return };
+        let asked = &execution.model_calls.open;
+        if asked.len() != self.proxied.len() || asked.iter().any(|open| !self.proxied.contains(&open.id)) {
+            findings.add(None, Some(stream), "the model calls of programs are not those that its fold holds open");
+        }
+        let Some(iteration) = execution.iteration() else { return };
         let held = match &iteration.step {
             Step::Acting { calls } | Step::Closing { calls, .. } => calls.as_slice(),
             Step::Validating { check: Check::Open { call }, .. } => std::slice::from_ref(call),

@@ -130,6 +130,54 @@ pub enum What {
     /// Its end is not known: the daemon died while it ran.
     #[serde(rename = "model.lost")]
     ModelLost { turn: u32, attempt: u32 },
+    /// A program in the sandbox asks a model; `asked`: the word by which it did.
+    #[serde(rename = "proxy.called")]
+    ProxyCalled {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        attempt: u32,
+        wire: String,
+        asked: String,
+        model: String,
+    },
+    #[serde(rename = "proxy.answered")]
+    ProxyAnswered {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        model: String,
+        tokens_in: u64,
+        tokens_out: u64,
+        tokens_cached: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost_micro_usd: Option<u64>,
+        took_ms: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tokens_estimated: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cassette: bool,
+    },
+    #[serde(rename = "proxy.failed")]
+    ProxyFailed {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        failure: String,
+        sentence: String,
+        /// What it is charged, where nobody counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged_micro_usd: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens_in: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens_out: Option<u64>,
+    },
+    /// Its end is not known: the daemon died while it ran.
+    #[serde(rename = "proxy.lost")]
+    ProxyLost {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged_micro_usd: Option<u64>,
+    },
     #[serde(rename = "call.called")]
     CallCalled {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -362,6 +410,10 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::ChildStarted { .. }
         | Event::ChildEnded { .. }
         | Event::CancelRequested { .. }
+        | Event::ProxyCalled(_)
+        | Event::ProxyAnswered(_)
+        | Event::ProxyFailed(_)
+        | Event::ProxyLost(_)
         | Event::CallCalled(_)
         | Event::CallHeld(_)
         | Event::CallAllowed(_)
@@ -406,6 +458,9 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. } => model_what(event, stamp),
+        Event::ProxyCalled(_) | Event::ProxyAnswered(_) | Event::ProxyFailed(_) | Event::ProxyLost(_) => {
+            proxy_what(event)
+        }
         Event::CallCalled(called) => What::CallCalled {
             call: called.call,
             capability: called.capability.clone(),
@@ -453,6 +508,46 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
     }
 }
 
+fn proxy_what(event: &Event) -> What {
+    if let Event::ProxyCalled(called) = event {
+        return What::ProxyCalled {
+            call: called.call,
+            attempt: called.attempt,
+            wire: called.wire.clone(),
+            asked: called.asked.clone(),
+            model: called.model.clone(),
+        };
+    }
+    if let Event::ProxyAnswered(answered) = event {
+        let usage = answered.usage;
+        return What::ProxyAnswered {
+            call: answered.call,
+            model: answered.model.clone(),
+            tokens_in: usage.input,
+            tokens_out: usage.output,
+            tokens_cached: usage.cached,
+            cost_micro_usd: usage.micro_usd,
+            took_ms: usage.took_ms,
+            tokens_estimated: usage.estimated,
+            cassette: answered.cassette,
+        };
+    }
+    if let Event::ProxyFailed(failed) = event {
+        return What::ProxyFailed {
+            call: failed.call,
+            failure: failed.failure.clone(),
+            sentence: failed.sentence.clone(),
+            charged_micro_usd: failed.charged_micro_usd,
+            tokens_in: failed.usage.map(|usage| usage.input),
+            tokens_out: failed.usage.map(|usage| usage.output),
+        };
+    }
+    if let Event::ProxyLost(lost) = event {
+        return What::ProxyLost { call: lost.call, charged_micro_usd: lost.charged_micro_usd };
+    }
+    unreachable!("invariant: only the four events of a program's model call come here")
+}
+
 fn model_what(event: &Event, stamp: Stamp) -> What {
     match event {
         Event::ModelCalled { turn, model, .. } => {
@@ -492,6 +587,10 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::IterationUnbound { .. }
         | Event::JailLost { .. }
         | Event::NetworkRefused { .. }
+        | Event::ProxyCalled(_)
+        | Event::ProxyAnswered(_)
+        | Event::ProxyFailed(_)
+        | Event::ProxyLost(_)
         | Event::CallCalled(_)
         | Event::CallHeld(_)
         | Event::CallAllowed(_)

@@ -225,6 +225,12 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::ModelAnswered { model, usage, .. } => {
             WatchEvent { took_ms: Some(usage.took_ms), ..told.told(model.clone()) }
         }
+        E::ProxyCalled(called) => told.told(format!("a program asks {}", called.model)),
+        E::ProxyAnswered(answered) => WatchEvent {
+            took_ms: Some(answered.usage.took_ms),
+            ..told.told(format!("{} to a program", answered.model))
+        },
+        E::ProxyFailed(failed) => told.told(format!("{}: {}", failed.failure, failed.sentence)),
         E::IterationFailed { cause, .. } => told.told(cause_from_one(&cause.to_word())),
         E::BudgetWarned { budget, used, limit } => told.told(format!("{used} of {limit} {budget}")),
         E::NetworkRefused { refusal, .. } => told.told(format!("{}:{} ({})", refusal.host, refusal.port, refusal.rule)),

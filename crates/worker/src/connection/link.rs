@@ -14,6 +14,7 @@ const INBOUND_MAX: usize = 16;
 const BEATS_MAX: usize = 16;
 const SURE_MAX: usize = 16;
 const LOSSY_MAX: usize = 256;
+const STREAMS_MAX: usize = 64;
 
 /// The ends of the queues to the daemon.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Outbound {
     pub(super) sure: mpsc::Sender<FromWorker>,
     /// May be dropped when full.
     pub(super) lossy: mpsc::Sender<FromWorker>,
+    /// What programs send on their streams; each waits for its turn here.
+    pub(super) streams: mpsc::Sender<FromWorker>,
 }
 
 /// The next frame; None at the end of the stream, also in the middle of a frame.
@@ -61,13 +64,14 @@ pub(super) fn outbound<W: AsyncWrite + Unpin>(mut writer: W) -> (Outbound, impl 
     let (beats, mut beat) = mpsc::channel(BEATS_MAX);
     let (sure, mut next) = mpsc::channel(SURE_MAX);
     let (lossy, mut plain) = mpsc::channel(LOSSY_MAX);
+    let (streams, mut streamed) = mpsc::channel(STREAMS_MAX);
     let writing = async move {
         loop {
             let frame = tokio::select! {
                 biased;
                 Some(frame) = beat.recv() => frame,
                 Some(frame) = next.recv() => frame,
-                Some(frame) = plain.recv() => frame,
+                Some(frame) = either(&mut plain, &mut streamed) => frame,
                 else => return Ok(()),
             };
             match write(&mut writer, &frame).await {
@@ -76,7 +80,16 @@ pub(super) fn outbound<W: AsyncWrite + Unpin>(mut writer: W) -> (Outbound, impl 
             }
         }
     };
-    (Outbound { beats, sure, lossy }, writing)
+    (Outbound { beats, sure, lossy, streams }, writing)
+}
+
+/// The next of two that take turns.
+async fn either(one: &mut mpsc::Receiver<FromWorker>, other: &mut mpsc::Receiver<FromWorker>) -> Option<FromWorker> {
+    tokio::select! {
+        Some(frame) = one.recv() => Some(frame),
+        Some(frame) = other.recv() => Some(frame),
+        else => None,
+    }
 }
 
 /// An outcome whose result fits no frame is still an outcome.

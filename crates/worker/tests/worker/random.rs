@@ -56,6 +56,7 @@ impl Book {
             | FromWorker::Beat { .. }
             | FromWorker::NetworkRefused { .. }
             | FromWorker::Files { .. }
+            | FromWorker::Stream { .. }
             | FromWorker::Surveyed { .. }
             | FromWorker::HomeRemoved { .. }
             | FromWorker::Hello(_) => {}

@@ -4,7 +4,7 @@ use super::calls::{self, Fragment};
 use super::lenient::{place, texts, word};
 use super::reply::Gathered;
 use super::{AnswerLimit, Dialect, Flow, WireError};
-use crate::model::request::{ChatField, Message, Reasoning, Request, ToolCall};
+use crate::model::request::{ChatField, Format, Message, Part, Reasoning, Request, ToolCall, ToolChoice, Wishes};
 use crate::model::spelling::Spelling;
 use serde_json::{Map, Value, json};
 
@@ -31,7 +31,47 @@ pub(super) fn encode(model: &str, request: &Request, dialect: Dialect, spelling:
         };
         body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
     }
+    wishes(&mut body, request, spelling);
     Value::Object(body)
+}
+
+fn wishes(body: &mut Map<String, Value>, request: &Request, spelling: &Spelling) {
+    let Wishes { temperature, top_p, stop, choice, one_call, format } = &request.wishes;
+    let mut wish = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    wish("temperature", temperature.map(|value| json!(value)));
+    wish("top_p", top_p.map(|value| json!(value)));
+    wish("stop", (!stop.is_empty()).then(|| json!(stop)));
+    wish("parallel_tool_calls", one_call.then(|| json!(false)));
+    wish(
+        "tool_choice",
+        choice.as_ref().map(|choice| match choice {
+            ToolChoice::Required => json!("required"),
+            ToolChoice::One { name } => json!({"type": "function", "function": {"name": spelling.spell(name)}}),
+        }),
+    );
+    wish(
+        "response_format",
+        format.as_ref().map(|format| match format {
+            Format::Object => json!({"type": "json_object"}),
+            Format::Schema { name, schema, strict } => {
+                json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}})
+            }
+        }),
+    );
+}
+
+fn part(part: &Part) -> Value {
+    match part {
+        Part::Text { text } => json!({"type": "text", "text": text}),
+        Part::Image { media_type, data } => {
+            json!({"type": "image_url", "image_url": {"url": format!("data:{media_type};base64,{data}")}})
+        }
+        Part::ImageUrl { url } => json!({"type": "image_url", "image_url": {"url": url}}),
+    }
 }
 
 fn messages(request: &Request, dialect: Dialect, spelling: &Spelling) -> Vec<Value> {
@@ -42,6 +82,9 @@ fn messages(request: &Request, dialect: Dialect, spelling: &Spelling) -> Vec<Val
     for message in &request.messages {
         match message {
             Message::User { text } => push_user(&mut messages, text),
+            Message::Parts { parts } => {
+                messages.push(json!({"role": "user", "content": parts.iter().map(part).collect::<Vec<_>>()}));
+            }
             Message::Assistant { text, calls, reasoning } => {
                 let reasoning = reasoning.as_ref().filter(|_| dialect.reasoning);
                 messages.push(assistant(text, calls, reasoning, spelling));

@@ -4,7 +4,7 @@ use super::calls::{self, Fragment};
 use super::lenient::{place, word};
 use super::reply::Gathered;
 use super::{Dialect, Flow, WireError};
-use crate::model::request::{Message, Reasoning, Request, ToolCall};
+use crate::model::request::{Message, Part, Reasoning, Request, ToolCall, ToolChoice, Wishes};
 use crate::model::spelling::Spelling;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -33,7 +33,41 @@ pub(super) fn encode(model: &str, request: &Request, dialect: Dialect, spelling:
         let tool = |tool: &crate::model::request::Tool| json!({"name": spelling.spell(&tool.name), "description": tool.description, "input_schema": tool.schema});
         body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
     }
+    wishes(&mut body, request, spelling);
     Value::Object(body)
+}
+
+fn wishes(body: &mut Map<String, Value>, request: &Request, spelling: &Spelling) {
+    // The wire has no form of a text: a request with one does not come here.
+    let Wishes { temperature, top_p, stop, choice, one_call, format: _ } = &request.wishes;
+    let mut wish = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    wish("temperature", temperature.map(|value| json!(value)));
+    wish("top_p", top_p.map(|value| json!(value)));
+    wish("stop_sequences", (!stop.is_empty()).then(|| json!(stop)));
+    let mut chosen = match choice {
+        None if *one_call && !request.tools.is_empty() => Some(json!({"type": "auto"})),
+        None => None,
+        Some(ToolChoice::Required) => Some(json!({"type": "any"})),
+        Some(ToolChoice::One { name }) => Some(json!({"type": "tool", "name": spelling.spell(name)})),
+    };
+    if let Some(chosen) = chosen.as_mut().filter(|_| *one_call) {
+        chosen["disable_parallel_tool_use"] = json!(true);
+    }
+    wish("tool_choice", chosen);
+}
+
+fn part(part: &Part) -> Option<Value> {
+    match part {
+        Part::Text { text } => text_block(text),
+        Part::Image { media_type, data } => {
+            Some(json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}))
+        }
+        Part::ImageUrl { url } => Some(json!({"type": "image", "source": {"type": "url", "url": url}})),
+    }
 }
 
 /// Messages of the same side in a row become one: all results of a turn must stand in one message.
@@ -42,6 +76,7 @@ fn messages(request: &Request, dialect: Dialect, spelling: &Spelling) -> Vec<Val
     for message in &request.messages {
         let (role, blocks) = match message {
             Message::User { text } => ("user", text_block(text).into_iter().collect()),
+            Message::Parts { parts } => ("user", parts.iter().filter_map(part).collect()),
             Message::Tool { call_id, content, .. } => {
                 ("user", vec![json!({"type": "tool_result", "tool_use_id": call_id, "content": content})])
             }

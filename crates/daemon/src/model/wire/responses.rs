@@ -4,7 +4,7 @@ use super::calls::{self, Fragment};
 use super::lenient::{place, texts, word};
 use super::reply::Gathered;
 use super::{AnswerLimit, Dialect, Flow, WireError};
-use crate::model::request::{Message, Reasoning, Request};
+use crate::model::request::{Format, Message, Part, Reasoning, Request, ToolChoice, Wishes};
 use crate::model::spelling::Spelling;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,47 @@ pub(super) fn encode(model: &str, request: &Request, dialect: Dialect, spelling:
         };
         body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
     }
+    wishes(&mut body, request, spelling);
     Value::Object(body)
+}
+
+fn wishes(body: &mut Map<String, Value>, request: &Request, spelling: &Spelling) {
+    // The wire has no sequences that end an answer: a request with such ones does not come here.
+    let Wishes { temperature, top_p, stop: _, choice, one_call, format } = &request.wishes;
+    let mut wish = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    wish("temperature", temperature.map(|value| json!(value)));
+    wish("top_p", top_p.map(|value| json!(value)));
+    wish("parallel_tool_calls", one_call.then(|| json!(false)));
+    wish(
+        "tool_choice",
+        choice.as_ref().map(|choice| match choice {
+            ToolChoice::Required => json!("required"),
+            ToolChoice::One { name } => json!({"type": "function", "name": spelling.spell(name)}),
+        }),
+    );
+    wish(
+        "text",
+        format.as_ref().map(|format| match format {
+            Format::Object => json!({"format": {"type": "json_object"}}),
+            Format::Schema { name, schema, strict } => {
+                json!({"format": {"type": "json_schema", "name": name, "schema": schema, "strict": strict}})
+            }
+        }),
+    );
+}
+
+fn part(part: &Part) -> Value {
+    match part {
+        Part::Text { text } => json!({"type": "input_text", "text": text}),
+        Part::Image { media_type, data } => {
+            json!({"type": "input_image", "image_url": format!("data:{media_type};base64,{data}")})
+        }
+        Part::ImageUrl { url } => json!({"type": "input_image", "image_url": url}),
+    }
 }
 
 fn input(request: &Request, dialect: Dialect, spelling: &Spelling) -> Vec<Value> {
@@ -47,6 +87,10 @@ fn input(request: &Request, dialect: Dialect, spelling: &Spelling) -> Vec<Value>
         match message {
             Message::User { text } => {
                 let content = json!([{"type": "input_text", "text": text}]);
+                items.push(json!({"type": "message", "role": "user", "content": content}));
+            }
+            Message::Parts { parts } => {
+                let content: Vec<Value> = parts.iter().map(part).collect();
                 items.push(json!({"type": "message", "role": "user", "content": content}));
             }
             Message::Assistant { text, calls, reasoning } => {

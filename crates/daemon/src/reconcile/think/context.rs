@@ -239,7 +239,7 @@ mod tests {
         let text = |message| match message {
             Message::User { text } => format!("user: {text}"),
             Message::Assistant { text, .. } => format!("model: {text}"),
-            Message::Tool { .. } => "tool".to_string(),
+            Message::Parts { .. } | Message::Tool { .. } => "tool".to_string(),
         };
         messages.into_iter().map(text).collect()
     }

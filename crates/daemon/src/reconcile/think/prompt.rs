@@ -1,7 +1,7 @@
 //! The conversation of one iteration, rebuilt from rows and payloads at every turn: the same rows give the same bytes,
 //! so that a provider's prefix cache holds. It reads nothing itself and never shortens what is stored.
 use crate::model::answer::StopReason;
-use crate::model::request::{Message, Reasoning, Request, Tag, Tool, ToolCall};
+use crate::model::request::{Message, Reasoning, Request, Tag, Tool, ToolCall, Wishes};
 use crate::upstream::Upstream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -162,6 +162,7 @@ pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::
         messages,
         tools: offered(&context.plan.tools, context.upstream, frugal),
         max_tokens: if frugal { FRUGAL_ANSWER_TOKENS_MAX } else { ANSWER_TOKENS_MAX },
+        wishes: Wishes::default(),
         tag: context.tag.clone(),
     })
 }
