@@ -217,6 +217,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::ScheduleUnknown
         | Code::ModelUnknown
         | Code::SecretUnknown
+        | Code::PackageUnknown
+        | Code::PublisherUnknown
         | Code::RouteUnknown => Exit::NotFound,
         Code::AgentAmbiguous
         | Code::AgentArchived
@@ -226,6 +228,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentNameTaken
         | Code::AgentRevised
         | Code::AgentBusy
+        | Code::DependencyUnmet
         | Code::MessageAmbiguous
         | Code::AlertAmbiguous
         | Code::ApprovalAmbiguous
@@ -262,11 +265,16 @@ fn exit_of(code: Code) -> Exit {
         | Code::SecretMoved
         | Code::SecretNotBound
         | Code::SecretsFull
+        | Code::PackageVersionTaken
+        | Code::PackagesFull
         | Code::ModelReplayed
         | Code::Conflict => Exit::Conflict,
-        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => {
-            Exit::NotAllowed
-        }
+        Code::Unauthenticated
+        | Code::Forbidden
+        | Code::HostRefused
+        | Code::OriginRefused
+        | Code::CallBlocked
+        | Code::PublisherUntrusted => Exit::NotAllowed,
         Code::Overloaded
         | Code::RateLimited
         | Code::AuthenticationLimited
@@ -300,6 +308,9 @@ fn exit_of(code: Code) -> Exit {
         | Code::SecretNameWrong
         | Code::SecretValueWrong
         | Code::SecretBindingWrong
+        | Code::PackageInvalid
+        | Code::PackageUnsound
+        | Code::PublisherWrong
         | Code::CallArgumentsWrong
         | Code::GrantWrong
         | Code::PolicyInvalid

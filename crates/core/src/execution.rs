@@ -545,6 +545,8 @@ refusals! {
         "execution.already_cancelling" => CancelRequested {},
         "execution.max_iterations_wrong" => MaxIterationsWrong {},
         "execution.plan_lost" => PlanLost {},
+        /// Its agent is a program of a kind that nothing starts yet.
+        "execution.kind_not_started" => KindNotStarted { kind: AgentKind },
         /// What its agent, or the project, may use up is used up.
         "execution.budget_spent" => BudgetSpent { shut: Shut },
         "execution.not_connected" => NotConnected {},

@@ -36,6 +36,7 @@ pub mod budget;
 pub mod retention;
 pub mod comms;
 pub mod secret;
+pub mod package;
 pub mod item;
 pub mod execution;
 pub mod session;

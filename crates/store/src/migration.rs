@@ -23,6 +23,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0016 secrets", include_str!("migration/0016-secrets.sql")),
     ("0017 what ended sessions bound", include_str!("migration/0017-sessions-kept.sql")),
     ("0018 executions that have begun", include_str!("migration/0018-begun.sql")),
+    ("0021 packages", include_str!("migration/0021-packages.sql")),
 ];
 
 /// What the first migration of a ledger was called that no release reads any more.

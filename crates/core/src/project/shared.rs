@@ -30,6 +30,8 @@ impl Event {
             | Event::BudgetNear(_)
             | Event::PolicyApplied { .. }
             | Event::PolicyRejudged { .. }
+            | Event::PublisherRemoved { .. }
+            | Event::PublisherTrusted { .. }
             | Event::RetentionSet { .. }
             | Event::RetentionDue { .. }
             | Event::Refused(_) => None,
@@ -125,6 +127,8 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
         | Event::BudgetNear(_)
         | Event::PolicyApplied { .. }
         | Event::PolicyRejudged { .. }
+        | Event::PublisherTrusted { .. }
+        | Event::PublisherRemoved { .. }
         | Event::RetentionSet { .. }
         | Event::RetentionDue { .. }
         | Event::Refused(_) => Vec::new(),
