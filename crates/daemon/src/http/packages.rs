@@ -8,8 +8,8 @@ use serde::Deserialize;
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::id::PackageId;
-use tenure_core::package::archive::{self, ARCHIVE_BYTES_MAX, Opened, Wrong};
-use tenure_core::package::{self, PackageRow};
+use tenure_core::package::archive::{self, ARCHIVE_BYTES_MAX};
+use tenure_core::package::{Command as Verb, PackageRow, Refusal as Refused};
 use tenure_core::project::{self, PublisherRow};
 use tenure_store::rows::macs::Unverified;
 use tenure_store::rows::{Match, packages};
@@ -26,7 +26,7 @@ use super::body::{Content, Json, Params, Segment};
 use super::lookup::{misnamed, quoted};
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
-use crate::{commit, records};
+use crate::{commit, package};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -48,34 +48,32 @@ async fn push(
     Operator(caller): Operator,
     Content(bytes): Content<ARCHIVE_BYTES_MAX>,
 ) -> Answer<PushedPackage> {
-    let bytes = bytes.to_vec();
-    let (opened, bytes) = opened(bytes, |bytes| archive::open(bytes)).await?;
+    let (opened, bytes) = package::open(bytes.to_vec(), |bytes| archive::open(bytes)).await?;
     let id = api.app.committer.mint_package();
     // As it is: what was signed must not be changed, and it is packed, so that no value could be found in it.
     let archive = api.app.committer.sealed_payload(bytes);
-    let push = package::Command::Push { contents: opened.contents, archive };
+    let push = Verb::Push { contents: opened.contents, archive };
     let (id, changed) = match api.app.committer.commit(caller.actor, Command::Package(id, push)).await {
         Ok(_) => (id, true),
-        Err(commit::Error::Refused(Refusal::Package(package::Refusal::Unchanged { package }))) => (package, false),
+        Err(commit::Error::Refused(Refusal::Package(Refused::Unchanged { package }))) => (package, false),
         Err(error) => return Err(error.into()),
     };
     let row = api.package_row(&id.to_string()).await?;
     Ok(Out(PushedPackage { package: shown(row), changed }))
 }
 
-/// Opens an archive where it keeps nobody waiting.
-async fn opened(
-    bytes: Vec<u8>,
-    open: impl FnOnce(&[u8]) -> Result<Opened, Wrong> + Send + 'static,
-) -> Result<(Opened, Vec<u8>), Failure> {
-    let opening = tokio::task::spawn_blocking(move || open(&bytes).map(|opened| (opened, bytes)));
-    let opened = opening.await.map_err(|error| Failure::from(Code::Internal.problem(error.to_string())))?;
-    opened.map_err(|wrong| wrong_archive(&wrong))
-}
-
-fn wrong_archive(wrong: &Wrong) -> Failure {
-    let code = if wrong.is_integrity() { Code::PackageUnsound } else { Code::PackageInvalid };
-    code.problem(wrong.to_string()).into()
+impl From<package::Error> for Failure {
+    fn from(error: package::Error) -> Failure {
+        match error {
+            package::Error::Records(error) => error.into(),
+            error @ package::Error::Untrusted { .. } => Code::PublisherUntrusted.problem(error.to_string()).into(),
+            package::Error::Wrong(wrong) if wrong.is_integrity() => {
+                Code::PackageUnsound.problem(wrong.to_string()).into()
+            }
+            package::Error::Wrong(wrong) => Code::PackageInvalid.problem(wrong.to_string()).into(),
+            package::Error::Broken { why } => Code::Internal.problem(why).into(),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -126,7 +124,7 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
 )]
 async fn verify(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<VerifiedPackage> {
     let row = api.package_row(&wanted).await?;
-    api.load_package(&row).await?;
+    package::load(&api.records, &row).await?;
     Ok(Out(VerifiedPackage { package: shown(row), verified: true }))
 }
 
@@ -209,25 +207,6 @@ impl ApiState {
                 .unwrap_or_else(|| Code::PackageUnknown.problem(format!("no package is called {}", quoted(wanted))))
                 .into()),
         }
-    }
-
-    /// Reads a package and checks all of it anew: form, checksums, signature, that it is what was pushed, and that its
-    /// publisher is trusted now. Whatever starts a program of a package calls this each time.
-    pub(super) async fn load_package(&self, row: &PackageRow) -> Result<Opened, Failure> {
-        let (archive, key) = (row.archive, row.publisher);
-        let read = self.records.read(move |txn| {
-            let publisher = packages::publisher(txn.parts().0, &key)?;
-            Ok((txn.bytes(archive)?, publisher))
-        });
-        let (bytes, publisher) = read.await.map_err(|error: records::Error| Failure::from(error))?;
-        let trusted = publisher.and_then(|publisher| publisher.verified(self.reader().macs()).ok());
-        let Some(trusted) = trusted else {
-            let detail = format!("{}, who signed it, is trusted no more", quoted(&row.signed_by));
-            return Err(Code::PublisherUntrusted.problem(detail).into());
-        };
-        let pushed = row.contents().map_err(|why| Failure::from(Code::LedgerBroken.problem(why)))?;
-        let load = move |bytes: &[u8]| archive::load(bytes, &pushed, |key| key.to_string() == trusted.key);
-        Ok(opened(bytes, load).await?.0)
     }
 
     async fn publishers(&self) -> Result<Vec<PackagePublisher>, Failure> {
