@@ -12,15 +12,15 @@ fn parsed(text: &str) -> Manifest {
 }
 
 fn example() -> Value {
-    serde_json::from_str(CALENDAR).expect("the test says so")
+    serde_json::from_str(CALENDAR).expect("the seed's example is JSON")
 }
 
 /// The example with one value in another's place; a null takes the field out.
 fn with(pointer: &str, value: Value) -> String {
     let mut example = example();
-    let (parent, field) = pointer.rsplit_once('/').expect("the test says so");
-    let parent = if parent.is_empty() { &mut example } else { example.pointer_mut(parent).expect("the test says so") };
-    let fields = parent.as_object_mut().expect("the test says so");
+    let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+    let parent = if parent.is_empty() { &mut example } else { example.pointer_mut(parent).expect("it is in the example") };
+    let fields = parent.as_object_mut().expect("it has fields");
     if value.is_null() {
         fields.remove(field);
     } else {

@@ -18,7 +18,7 @@ fn files(version: &str, program: &str) -> Vec<File> {
 }
 
 fn built(version: &str, program: &str, seed: u8) -> Vec<u8> {
-    archive::build(files(version, program), Some(&key(seed))).expect("the test says so")
+    archive::build(files(version, program), Some(&key(seed))).expect("a manifest and two files")
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_package_is_built_pushed_listed_and_verified_and_what_is_not_sound_or_not_tr
     assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
     assert_eq!(house.tenure(&["package", "build", &agent, "--key", &private, "--out", &one]).code, 5);
     let refused = house.tenure(&["package", "push", &one]);
-    assert!(refused.code == 6 && refused.stderr.contains("package keys add"), "{} {}", refused.code, refused.stderr);
+    assert!(refused.code == 7 && refused.stderr.contains("package keys add"), "{} {}", refused.code, refused.stderr);
     house.tenure(&["package", "keys", "add", "kOS Team", &public]).ok();
     let pushed = house.tenure(&["package", "push", &one]).ok();
     assert!(pushed.stdout.contains("Pushed calendarAgent@1.0.3, signed by kOS Team"), "{}", pushed.stdout);
@@ -63,7 +63,7 @@ fn a_package_is_built_pushed_listed_and_verified_and_what_is_not_sound_or_not_tr
     // Whoever is trusted no more is not loaded either.
     house.tenure(&["package", "keys", "remove", "kos team", "--yes"]).ok();
     let gone = house.tenure(&["package", "verify", "calendarAgent@1.0.3"]);
-    assert!(gone.code == 6 && gone.stderr.contains("trusted no more"), "{} {}", gone.code, gone.stderr);
+    assert!(gone.code == 7 && gone.stderr.contains("trusted no more"), "{} {}", gone.code, gone.stderr);
     house.tenure(&["audit", "verify"]).ok();
     house.down();
 }

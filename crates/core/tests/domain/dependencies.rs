@@ -7,12 +7,12 @@ use tenure_core::manifest::{DependencyType, Persona};
 use tenure_core::plan::{Dependency, Plan};
 
 fn on(name: &str, range: &str, kind: DependencyType) -> Dependency {
-    Dependency { name: name.into(), version: Some(range.parse().expect("the test says so")), kind, required: true }
+    Dependency { name: name.into(), version: Some(range.parse().expect("a range")), kind, required: true }
 }
 
 /// A plan of this version that depends on these.
 fn released(version: &str, dependencies: Vec<Dependency>) -> Plan {
-    Plan { release: Some(version.parse().expect("the test says so")), dependencies, ..plan(0) }
+    Plan { release: Some(version.parse().expect("a version")), dependencies, ..plan(0) }
 }
 
 /// Deploys an agent of this name: a new one, or a revision of the one that has it.
@@ -27,7 +27,7 @@ fn deploy(office: &mut Office, name: &str, plan: &Plan) -> Result<(), Vec<Lack>>
         | Stream::Package(_) => None,
     });
     office.agent = known.unwrap_or_else(|| AgentId::mint(&mut office.world.mint()));
-    let text = String::from_utf8(plan.to_bytes()).expect("the test says so");
+    let text = String::from_utf8(plan.to_bytes()).expect("a plan is text");
     match office.deploy_plan(name, plan, &format!("{name} {text}")) {
         Ok(_) => Ok(()),
         Err(Refusal::Agent(agent::Refusal::DependenciesUnmet { unmet })) => {

@@ -24,7 +24,7 @@ fn files(version: &str, program: &str) -> Vec<File> {
 }
 
 fn built(version: &str, program: &str, seed: u8) -> Vec<u8> {
-    archive::build(files(version, program), Some(&key(seed))).expect("the test says so")
+    archive::build(files(version, program), Some(&key(seed))).expect("a manifest and two files")
 }
 
 fn tell(office: &mut Office, command: project::Command) -> Result<Vec<Event>, Refusal> {
@@ -34,11 +34,11 @@ fn tell(office: &mut Office, command: project::Command) -> Result<Vec<Event>, Re
 
 fn trust(office: &mut Office, seed: u8) {
     let key = archive::publisher_of(&key(seed));
-    tell(office, project::Command::TrustPublisher { name: format!("publisher {seed}"), key }).expect("the test says so");
+    tell(office, project::Command::TrustPublisher { name: format!("publisher {seed}"), key }).expect("a new publisher");
 }
 
 fn push(office: &mut Office, archive: &[u8]) -> Result<Vec<Event>, Refusal> {
-    let contents = archive::open(archive).expect("the test says so").contents;
+    let contents = archive::open(archive).expect("it was built just now").contents;
     let id = PackageId::mint(&mut office.world.mint());
     let archive = tenure_core::bound::Payload::new(*b"0123456789abcdef", archive.to_vec());
     office.world.commit(OWNER, Command::Package(id, package::Command::Push { contents, archive }))
