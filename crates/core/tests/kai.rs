@@ -19,7 +19,8 @@ fn example() -> Value {
 fn with(pointer: &str, value: Value) -> String {
     let mut example = example();
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
-    let parent = if parent.is_empty() { &mut example } else { example.pointer_mut(parent).expect("it is in the example") };
+    let parent =
+        if parent.is_empty() { &mut example } else { example.pointer_mut(parent).expect("it is in the example") };
     let fields = parent.as_object_mut().expect("it has fields");
     if value.is_null() {
         fields.remove(field);
@@ -95,9 +96,7 @@ fn fields_of_ones_own_are_kept_and_all_others_are_refused() {
 
 /// What is changed in the example, and where and how the change is refused.
 fn wrong() -> Vec<(&'static str, Value)> {
-    let deep = |kind: &str, backend: &str, persistent: bool| {
-        json!({"type": kind, "backend": backend, "persistent": persistent})
-    };
+    let deep = |kind: &str, backend: &str, persistent: bool| json!({"type": kind, "backend": backend, "persistent": persistent});
     let network = |value: Value| value;
     vec![
         ("/id", Value::Null),

@@ -63,7 +63,9 @@ fn a_path_that_leaves_the_package_and_a_file_that_is_none_are_refused() {
         archive::build(all, Some(&key(1)))
     };
     with("src/more.txt").expect("the control");
-    for path in ["../x", "/etc/x", "a/../x", "a//x", "./x", "a\\x", "a\nx", ".tenure/index.json", "main.sh", "main.sh/x"] {
+    for path in
+        ["../x", "/etc/x", "a/../x", "a//x", "./x", "a\\x", "a\nx", ".tenure/index.json", "main.sh", "main.sh/x"]
+    {
         assert!(matches!(with(path), Err(Wrong::Path { .. })), "{path:?}: {:?}", with(path));
     }
     let long = "x".repeat(archive::PATH_BYTES_MAX + 1);

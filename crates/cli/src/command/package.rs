@@ -86,7 +86,7 @@ fn build(folder: &Path, key: Option<&Path>, to: &Path, force: bool, output: Outp
     Ok(Exit::Done)
 }
 
-fn private_key(path: &Path) -> Result<tenure_core::package::archive::Key, Failure> {
+fn private_key(path: &Path) -> Result<archive::Key, Failure> {
     let bytes = contents(path, KEY_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&bytes);
     archive::signing_key(&text).map_err(|why| {

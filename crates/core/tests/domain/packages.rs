@@ -3,8 +3,8 @@ use crate::office::{OWNER, Office};
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::id::PackageId;
-use tenure_core::package::archive::{self, File, Key};
 use tenure_core::package;
+use tenure_core::package::archive::{self, File, Key};
 use tenure_core::project;
 
 fn key(seed: u8) -> Key {

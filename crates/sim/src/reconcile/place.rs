@@ -38,7 +38,9 @@ pub(super) fn place<S: Storage>(world: &mut World<S>, page: Vec<(Stream, Obligat
         let bind = match stream {
             Stream::Session(id) => Command::Session(id, session::Command::Bind { worker, connection }),
             Stream::Execution(id) => Command::Execution(id, execution::Command::Bind { worker, connection }),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => continue,
+            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => {
+                continue;
+            }
         };
         if !world.command(Actor::Daemon, bind)?.is_committed() {
             make_room(world, connection)?;
