@@ -36,18 +36,20 @@ fn the_same_files_give_the_same_bytes_in_whatever_order_they_come() {
 }
 
 #[test]
-fn an_archive_with_any_byte_changed_is_refused() {
+fn an_archive_in_which_a_changed_byte_changes_what_is_packed_is_refused() {
     let archive = built("1.0.0", "echo 1", 1);
-    archive::open(&archive).expect("the control");
+    let sound = archive::open(&archive).expect("the control");
+    let mut unseen = 0;
     for place in 0..archive.len() {
         let mut changed = archive.clone();
         changed[place] ^= 1;
-        // Some bytes of a gzip head say nothing of what is packed; what was signed is the same then.
+        // A few bytes say nothing of what is packed: the time in gzip's head, codes that no byte is written by.
         if let Ok(opened) = archive::open(&changed) {
-            assert!(place < 10, "byte {place} was changed and not seen");
-            assert_eq!(opened, archive::open(&archive).unwrap());
+            assert_eq!(opened, sound, "byte {place} changes what is packed");
+            unseen += 1;
         }
     }
+    assert!(unseen < archive.len() / 50, "{unseen} of {}", archive.len());
     let longer = [archive.as_slice(), b"more"].concat();
     assert!(matches!(archive::open(&longer), Err(Wrong::NotGzip { .. })));
     assert!(archive::open(&archive[..archive.len() - 1]).is_err());
