@@ -13,6 +13,7 @@ mod life;
 mod mcp;
 mod prices;
 mod sandbox;
+mod package;
 mod secret;
 mod sessions;
 mod state;
@@ -27,6 +28,7 @@ pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
 pub use life::{AgentLogs, Create, Edit, Profile, Quarantine, Revisions, Rollback, Run};
 pub use mcp::{Mcp, McpClient, McpVerb};
+pub use package::{Package, PackageKeys};
 pub use policy::{Candidate, Check, Documents, Explain, Policy};
 pub use prices::Prices;
 pub use retention::{Retention, Wanted as RetentionWanted};
@@ -200,6 +202,9 @@ pub enum Verb {
     /// Keep secrets that agents use and never see.
     #[command(subcommand)]
     Secret(Secret),
+    /// Build, push and verify signed packages of agents' programs.
+    #[command(subcommand)]
+    Package(Package),
     /// Name, pull, list and test models.
     #[command(subcommand)]
     Model(Model),
@@ -322,6 +327,9 @@ pub enum Agent {
         /// With all of these labels: key=value, or a key alone for any value.
         #[arg(long, value_name = "LABELS", value_delimiter = ',', alias = "label")]
         labels: Vec<String>,
+        /// Those alone whose manifest says that they provide this.
+        #[arg(long, value_name = "CAPABILITY", value_parser = named)]
+        provides: Option<String>,
         /// From after this place, which a shorter list named.
         #[arg(long, value_name = "CURSOR")]
         after: Option<String>,

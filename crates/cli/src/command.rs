@@ -27,6 +27,7 @@ mod state;
 mod key;
 mod model;
 mod retention;
+mod package;
 mod secret;
 pub mod sandbox;
 mod audit;
@@ -86,6 +87,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Cost(wanted) => cost::run(wanted, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
         Verb::Secret(verb) => secret::run(verb, settings, output).await,
+        Verb::Package(verb) => package::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,
         Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,
         Verb::Audit(verb) => audit::run(verb, settings, output).await,

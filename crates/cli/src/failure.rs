@@ -218,6 +218,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::ModelUnknown
         | Code::SecretUnknown
         | Code::PayloadUnknown
+        | Code::PackageUnknown
+        | Code::PublisherUnknown
         | Code::RouteUnknown => Exit::NotFound,
         Code::AgentAmbiguous
         | Code::AgentArchived
@@ -230,6 +232,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentNameTaken
         | Code::AgentRevised
         | Code::AgentBusy
+        | Code::DependencyUnmet
         | Code::MessageAmbiguous
         | Code::AlertAmbiguous
         | Code::ApprovalAmbiguous
@@ -266,12 +269,17 @@ fn exit_of(code: Code) -> Exit {
         | Code::SecretMoved
         | Code::SecretNotBound
         | Code::SecretsFull
+        | Code::PackageVersionTaken
+        | Code::PackagesFull
         | Code::ModelReplayed
         | Code::RecordsSealed
         | Code::Conflict => Exit::Conflict,
-        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => {
-            Exit::NotAllowed
-        }
+        Code::Unauthenticated
+        | Code::Forbidden
+        | Code::HostRefused
+        | Code::OriginRefused
+        | Code::CallBlocked
+        | Code::PublisherUntrusted => Exit::NotAllowed,
         Code::Overloaded
         | Code::RateLimited
         | Code::AuthenticationLimited
@@ -305,6 +313,9 @@ fn exit_of(code: Code) -> Exit {
         | Code::SecretNameWrong
         | Code::SecretValueWrong
         | Code::SecretBindingWrong
+        | Code::PackageInvalid
+        | Code::PackageUnsound
+        | Code::PublisherWrong
         | Code::CallArgumentsWrong
         | Code::GrantWrong
         | Code::PolicyInvalid

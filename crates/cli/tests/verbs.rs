@@ -31,6 +31,7 @@ mod verbs {
     mod manifest;
     mod mcp;
     mod model;
+    mod package;
     mod pause;
     mod policy;
     mod ps;

@@ -45,6 +45,7 @@ macro_rules! item_events {
 pub mod alert;
 mod approval;
 mod budget;
+pub mod dependency;
 mod deploy;
 mod files;
 mod keys;
@@ -489,6 +490,8 @@ refusals! {
         "agent.revision_unknown" => RevisionUnknown { newest: u32 },
         /// A deploy under another name than the agent's own.
         "agent.name_differs" => NameDiffers {},
+        /// What it cannot do without is not registered, or depends on it.
+        "agent.dependencies_unmet" => DependenciesUnmet { unmet: Vec<dependency::Unmet> },
         "agent.home_unknown" => HomeUnknown {},
         /// Its schedule's next time is another one, or none.
         "agent.wake_stale" => WakeStale {},

@@ -3,11 +3,11 @@
 use crate::actor::Actor;
 use crate::bound::{Hash, Payload};
 use crate::draft::{Draft, Stop};
-use crate::id::{AgentId, ExecutionId, ProjectId, SecretId, SessionId, WorkerId};
+use crate::id::{AgentId, ExecutionId, PackageId, ProjectId, SecretId, SessionId, WorkerId};
 use crate::owed::Owed;
 use crate::row::Row;
 use crate::time::Stamp;
-use crate::{agent, execution, fleet, project, secret, session};
+use crate::{agent, execution, fleet, package, project, secret, session};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -26,6 +26,7 @@ aggregates! {
     Worker: fleet::Worker, WorkerId;
     Session: session::Session, SessionId;
     Secret: secret::Secret, SecretId;
+    Package: package::Package, PackageId;
 }
 
 /// A fold's snapshot made under another version is dropped and replayed.

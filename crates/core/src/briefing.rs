@@ -273,7 +273,8 @@ fn of_daemon(event: &Event) -> Option<String> {
         | Event::Agent(_)
         | Event::Execution(_)
         | Event::Session(_)
-        | Event::Secret(_) => None,
+        | Event::Secret(_)
+        | Event::Package(_) => None,
     }
 }
 

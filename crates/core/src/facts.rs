@@ -44,6 +44,10 @@ pub enum Namespace {
     MessageKey,
     /// A name in lower case: the secret that has it and is not revoked.
     SecretName,
+    /// `name@version`, the name in lower case: the package.
+    PackageVersion,
+    /// A package's name in lower case: its highest version.
+    PackageNewest,
 }
 
 /// Sums that decisions are made by. Each has keys, and each key fixed buckets of time; bucket 0 is for all time. Of the
@@ -109,6 +113,8 @@ pub enum Counter {
     KeptBytes,
     /// Secrets that are not revoked.
     Secrets,
+    /// Packages that are kept.
+    Packages,
 }
 
 impl Counter {

@@ -169,6 +169,7 @@ ids! {
     ApprovalId "apr" "approval";
     GrantId "grt" "grant";
     SecretId "sec" "secret";
+    PackageId "pkg" "package";
     ProjectId "prj" "project";
 }
 

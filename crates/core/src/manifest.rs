@@ -15,6 +15,7 @@ mod quantity;
 mod tools;
 mod document;
 mod aegis;
+mod kai;
 mod defaults;
 pub mod changes;
 mod host;
@@ -22,15 +23,17 @@ mod unenforced;
 
 pub use crate::fault::{Code, Fault, PROBLEMS_MAX, Problem, nearest};
 pub use canonical::{
-    AccessMode, AgentKind, ApiVersion, Dependency, DependencyType, Execution, Filesystem, Guard, Isolation, Kind,
-    LimitsSpec, Manifest, McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network, NetworkMode,
-    Overlap, Persona, Resources, Runtime, Schedule, Secret, Security, Sharing, Spec, StorageClass, Supervision, Task,
-    Tool, Trigger, Volume,
+    AccessMode, Action, AgentKind, ApiVersion, Dependency, DependencyType, Execution, Filesystem, Guard, Isolation,
+    Kind, LimitsSpec, Manifest, McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network,
+    NetworkMode, Overlap, Persona, Resources, Runtime, Schedule, Secret, Security, Sharing, Spec, StorageClass,
+    Supervision, Task, Tool, Trigger, Volume, Wish,
 };
 pub use defaults::{Bounds, Views};
 pub use document::{DEPTH_MAX, TEXT_BYTES_MAX};
+pub use fields::Note;
 pub use formats::{AgentName, INSTRUCTION_BYTES_MAX, NAME_CHARS_MAX};
 pub use host::{Backend, Engine, Host, HostMount, Quota, Toolchain};
+pub(crate) use kai::is_service;
 pub use quantity::{Bytes, Duration, Millicores, Money, Score};
 pub use tools::{READ_ONLY, TOOL_BYTES_MAX, TOOLS_MAX, ToolPattern};
 pub use validator::{
@@ -49,20 +52,31 @@ use crate::fault::excerpt;
 pub const API_VERSION: &str = "tenure.dev/v1";
 
 impl Manifest {
-    /// Reads a manifest, YAML or JSON, in the canonical or the AEGIS dialect.
+    /// Reads a manifest, YAML or JSON, in the canonical, the AEGIS or the kAI dialect.
     ///
     /// # Errors
     /// All that is wrong with its form, in the order of the file, at most [`PROBLEMS_MAX`].
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        Self::parse_noting(text).map(|(manifest, _)| manifest)
+    }
+
+    /// As [`Manifest::parse`], with what is accepted and is not quite as its author may think.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn parse_noting(text: &str) -> Result<(Self, Vec<Note>), Vec<Problem>> {
         let (root, found) = document::read(text);
-        let mut problems = Problems { found };
+        let mut problems = Problems { found, notes: Vec::new() };
         let manifest = root.and_then(|root| {
+            if root.get("apiVersion").is_none() && kai::is_kai(&root) {
+                return kai::read(root, &mut problems);
+            }
             let root = to_canonical(root, &mut problems)?;
             fields::read_section(&Place { node: &root, path: String::new() }, &mut problems)
         });
         problems.found.sort_by_key(|problem| problem.line.zip(problem.column));
         match manifest {
-            Some(manifest) if problems.found.is_empty() => Ok(manifest),
+            Some(manifest) if problems.found.is_empty() => Ok((manifest, problems.notes)),
             Some(_) | None => Err(problems.found),
         }
     }
@@ -107,14 +121,7 @@ fn to_canonical(root: Node, problems: &mut Problems) -> Option<Node> {
         return None;
     };
     let Some(version) = root.get("apiVersion") else {
-        let fault = if ["entry", "persona"].iter().any(|word| root.get(word).is_some()) {
-            Fault::new(Code::UnknownDialect, "this looks like a kAI manifest; they come with a later release")
-                .hint(format!("until then write it in the canonical form, `apiVersion: {API_VERSION}`"))
-        } else {
-            missing(&root, "apiVersion", API_VERSION)
-        };
-        let path = if fault.code == Code::MissingField { "apiVersion" } else { "" };
-        problems.add(located(fault, path, root.at));
+        problems.add(located(missing(&root, "apiVersion", API_VERSION), "apiVersion", root.at));
         return None;
     };
     let place = Place { node: version, path: "apiVersion".to_owned() };

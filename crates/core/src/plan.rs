@@ -5,8 +5,8 @@ use crate::comms;
 use crate::cron::Timetable;
 use crate::fault::Fault;
 use crate::manifest::{
-    AccessMode, AgentKind, Guard, Manifest, Missed, NetworkMode, Overlap, Runtime, Sharing, StorageClass, Trigger,
-    Validator,
+    AccessMode, AgentKind, DependencyType, Guard, Manifest, Missed, NetworkMode, Overlap, Persona, Runtime, Sharing,
+    StorageClass, Trigger, Validator,
 };
 use crate::network::url::Url;
 use crate::retention::Retention;
@@ -60,6 +60,24 @@ pub struct Plan {
     /// What starts it.
     #[serde(default = "manual")]
     pub triggers: Vec<Trigger>,
+    /// What kind of colleague it is, and the version of it: others depend on it by these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persona: Option<Persona>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<semver::Version>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<Dependency>,
+}
+
+/// Something without which an agent is not deployed or, where it is a module, not started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<semver::VersionReq>,
+    #[serde(rename = "type")]
+    pub kind: DependencyType,
+    pub required: bool,
 }
 
 /// An MCP server that is the agent's own.
@@ -210,6 +228,9 @@ impl Plan {
             retention: manifest.retention(),
             secrets: manifest.wanted_secrets(),
             triggers: manifest.triggers(),
+            persona: manifest.spec.persona,
+            release: manifest.metadata.version.clone(),
+            dependencies: manifest.spec.dependencies.iter().map(Dependency::of).collect(),
         }
     }
 
@@ -258,6 +279,13 @@ fn unbounded() -> u32 {
 
 fn manual() -> Vec<Trigger> {
     vec![Trigger::Manual]
+}
+
+impl Dependency {
+    pub fn of(stated: &crate::manifest::Dependency) -> Dependency {
+        let (name, version) = (stated.name.clone(), stated.version.clone());
+        Dependency { name, version, kind: stated.kind, required: stated.required.unwrap_or(true) }
+    }
 }
 
 impl WantedSecret {

@@ -2,7 +2,10 @@
 //! belongs to no other.
 mod budget;
 pub mod policy;
+mod publisher;
 mod shared;
+
+pub use publisher::{PUBLISHERS_MAX, Publisher, PublisherRow};
 
 use crate::access::{KEYS_MAX, Role};
 use crate::actor::Actor;
@@ -37,6 +40,9 @@ pub struct Project {
     /// What judges its calls; none: what is built in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<policy::Applied>,
+    /// Whose packages are taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publishers: Vec<Publisher>,
 }
 
 verbs! {
@@ -68,6 +74,10 @@ verbs! {
         "policy.apply" => ApplyPolicy(policy::Apply),
         /// By the reconciler: what waits for people is judged by it.
         "policy.finish_rejudging" ends => FinishRejudging { number: u32 },
+        /// A person says that packages signed by this key are taken.
+        "publisher.trust" => TrustPublisher { name: String, key: Hash },
+        /// And that they are not any more: those that were pushed are not loaded again.
+        "publisher.remove" ends => RemovePublisher { key: Hash },
         /// A person says how long, and how much, of ended executions is kept.
         "retention.set" => SetRetention { retention: Retention },
         /// By the reconciler, once something may be kept too long or be too much.
@@ -96,6 +106,8 @@ verbs! {
             | Command::SetBudget { .. }
             | Command::SetRetention { .. }
             | Command::FinishRejudging { .. }
+            | Command::TrustPublisher { .. }
+            | Command::RemovePublisher { .. }
             | Command::Retain {}
             | Command::SweepShared {} => Vec::new(),
         }
@@ -139,6 +151,8 @@ events! {
         },
         /// Calls that waited for people have been judged by it.
         "policy.rejudged" => PolicyRejudged { number: u32 },
+        "publisher.trusted" => PublisherTrusted { name: String, key: Hash },
+        "publisher.removed" => PublisherRemoved { name: String, key: Hash },
         "retention.set" => RetentionSet { retention: Retention },
         /// When it is looked at next.
         "retention.due" => RetentionDue { due: Option<Time> },
@@ -172,6 +186,10 @@ refusals! {
         "policy.unchanged" quiet => PolicyUnchanged { number: u32 },
         "policy.too_large" => PolicyTooLarge {},
         "policy.already_rejudged" quiet => PolicyRejudged {},
+        "publisher.wrong" => PublisherWrong { why: String },
+        "publisher.already_trusted" quiet => PublisherTrusted {},
+        "publisher.too_many" => PublishersFull {},
+        "publisher.unknown" => PublisherUnknown {},
         /// An age or a size that none may be.
         "retention.wrong" => RetentionWrong {},
         "retention.nothing_due" quiet => NothingToErase {},
@@ -218,6 +236,8 @@ impl Aggregate for Project {
             | Command::ApplyPolicy(_)
             | Command::FinishRejudging { .. }
             | Command::SetRetention { .. }
+            | Command::TrustPublisher { .. }
+            | Command::RemovePublisher { .. }
             | Command::Retain {}
             | Command::SweepShared {}
                 if !founded =>
@@ -261,6 +281,8 @@ impl Aggregate for Project {
             Command::Retain {} => {
                 retention::sweep(draft, Whose::Project, refuse::<Project>(Refusal::NothingToErase {}))?;
             }
+            Command::TrustPublisher { name, key } => publisher::trust(id, draft, name, key)?,
+            Command::RemovePublisher { key } => publisher::remove(id, draft, key)?,
             Command::SweepShared {} => shared::sweep(id, draft)?,
         }
         Ok(())
@@ -274,7 +296,15 @@ impl Aggregate for Project {
         match (event, fold) {
             (Event::Founded { name, .. }, fold) => {
                 let (name, keeping) = (name.clone(), Keeping::default());
-                *fold = Some(Project { name, starts: 0, state_due: None, budget: Vec::new(), keeping, policy: None });
+                *fold = Some(Project {
+                    name,
+                    starts: 0,
+                    state_due: None,
+                    budget: Vec::new(),
+                    keeping,
+                    policy: None,
+                    publishers: Vec::new(),
+                });
             }
             (Event::DaemonStarted { .. }, Some(project)) => project.starts += 1,
             (Event::BudgetSet { lines }, Some(project)) => crate::budget::set(&mut project.budget, lines),
@@ -283,6 +313,12 @@ impl Aggregate for Project {
             }
             (Event::PolicyRejudged { .. }, Some(project)) => {
                 project.policy = project.policy.map(|applied| policy::Applied { rejudged: true, ..applied });
+            }
+            (Event::PublisherTrusted { name, key }, Some(project)) => {
+                project.publishers.push(Publisher { name: name.clone(), key: *key, at: stamp.at });
+            }
+            (Event::PublisherRemoved { key, .. }, Some(project)) => {
+                project.publishers.retain(|publisher| publisher.key != *key);
             }
             (Event::RetentionSet { retention }, Some(project)) => project.keeping.set(*retention),
             (Event::RetentionDue { due }, Some(project)) => project.keeping.due = *due,
@@ -307,6 +343,8 @@ impl Aggregate for Project {
                 | Event::BudgetNear(_)
                 | Event::PolicyApplied { .. }
                 | Event::PolicyRejudged { .. }
+                | Event::PublisherTrusted { .. }
+                | Event::PublisherRemoved { .. }
                 | Event::RetentionSet { .. }
                 | Event::RetentionDue { .. }
                 | Event::Refused(_),
@@ -364,6 +402,7 @@ impl Aggregate for Project {
             ],
             Event::AclSet { .. } | Event::AclRemoved { .. } => shared::acl_rows(project, event, stamp),
             Event::BudgetSet { lines } => budget::rows(before, lines),
+            Event::PublisherTrusted { .. } | Event::PublisherRemoved { .. } => publisher::rows(event, stamp),
             Event::PolicyApplied { .. } => policy::row(event, stamp).into_iter().collect(),
             Event::Founded { .. }
             | Event::DaemonStarted { .. }

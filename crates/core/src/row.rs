@@ -11,8 +11,9 @@ use crate::fleet::WorkerRow;
 use crate::id::{AgentId, CallId, ExecutionId, KeyId, MessageId, SecretId};
 use crate::item::{Item, ItemChange, ItemKind};
 use crate::model_call::CostRow;
-use crate::project::KeyRow;
+use crate::package::PackageRow;
 use crate::project::policy::PolicyRow;
+use crate::project::{KeyRow, PublisherRow};
 use crate::secret::{Binding, BindingRow, SecretRow};
 use crate::session::SessionRow;
 use crate::state::{AclRow, Entry};
@@ -113,6 +114,11 @@ pub enum Row {
     SecretUnbound {
         secret: SecretId,
         binding: Binding,
+    },
+    Package(Box<PackageRow>),
+    Publisher(PublisherRow),
+    PublisherRemoved {
+        key: Hash,
     },
     Item(Box<Item>),
     ItemChanged {

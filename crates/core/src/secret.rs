@@ -12,7 +12,7 @@ pub use binding::{Binding, BindingRow, USED_BY, covers, host_fits, is_private, i
 pub(crate) use binding::{bound_to, may_use};
 
 use crate::actor::Actor;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
 use crate::draft::{Draft, Stop, refuse};
@@ -278,10 +278,7 @@ fn revoke(id: SecretId, draft: &mut Draft<'_>, secret: Secret) -> Result<(), Sto
 
 /// It never begins anything again.
 fn is_gone(agent: &Agent) -> bool {
-    match agent.state {
-        agent::State::Deployed | agent::State::Paused { .. } | agent::State::Quarantined(_) => false,
-        agent::State::Revoked(_) | agent::State::Deleting { .. } | agent::State::Archived { .. } => true,
-    }
+    !agent.lives()
 }
 
 fn bind(id: SecretId, draft: &mut Draft<'_>, secret: &Secret, binding: Binding) -> Result<(), Stop> {

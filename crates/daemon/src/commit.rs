@@ -11,7 +11,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Refusal, Verb};
 use tenure_core::bound::Payload;
 use tenure_core::draft::{Committed, DecisionContext, transact};
-use tenure_core::id::{AgentId, CallId, ExecutionId, Mint, ProjectId, SecretId, SessionId, WorkerId};
+use tenure_core::id::{AgentId, CallId, ExecutionId, Mint, PackageId, ProjectId, SecretId, SessionId, WorkerId};
 use tenure_core::judge::Judge;
 use tenure_core::time::{Run, Stamp};
 use tenure_store as store;
@@ -141,6 +141,10 @@ impl Committer {
 
     pub fn mint_secret(&self) -> SecretId {
         SecretId::mint(&mut self.mint())
+    }
+
+    pub fn mint_package(&self) -> PackageId {
+        PackageId::mint(&mut self.mint())
     }
 
     pub fn mint_worker(&self) -> WorkerId {

@@ -35,6 +35,7 @@ mod events;
 mod logs;
 mod state;
 mod keys;
+mod packages;
 mod secrets;
 mod sessions;
 mod conversations;
@@ -280,6 +281,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(logs::routes())
         .merge(state::routes())
         .merge(keys::routes())
+        .merge(packages::routes())
         .merge(secrets::routes())
         .merge(sessions::routes())
         .merge(conversations::routes())

@@ -10,6 +10,7 @@ pub mod commit;
 pub mod space;
 pub mod records;
 mod schema;
+pub mod package;
 mod upstream;
 pub mod policy;
 pub mod app;

@@ -349,7 +349,13 @@ pub(crate) fn compiled(app: &App, name: &str, manifest: Vec<u8>, plan: &Plan) ->
     let model = plan.model.clone();
     agent::Deployment {
         name: name.into(),
-        listed: agent::Listed { version: None, labels: Vec::new(), runtime: "native".into(), model },
+        listed: agent::Listed {
+            version: None,
+            labels: Vec::new(),
+            provides: Vec::new(),
+            runtime: "native".into(),
+            model,
+        },
         digest: Hash::of(&manifest),
         key: None,
         manifest: app.committer.payload(manifest),

@@ -158,7 +158,12 @@ impl Audit {
     pub fn executions(&self) -> impl Iterator<Item = (ExecutionId, &Execution)> {
         self.folds.iter().filter_map(|(stream, fold)| match stream {
             Stream::Execution(id) => fold.as_a().map(|execution| (*id, execution)),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Session(_) | Stream::Secret(_) => None,
+            Stream::Project(_)
+            | Stream::Agent(_)
+            | Stream::Worker(_)
+            | Stream::Session(_)
+            | Stream::Secret(_)
+            | Stream::Package(_) => None,
         })
     }
 
@@ -562,9 +567,12 @@ impl Audit {
     pub fn deployed(&self) -> Vec<AgentId> {
         let agents = self.folds.iter().filter_map(|(stream, fold)| match stream {
             Stream::Agent(id) => Some((*id, fold.as_a::<Agent>()?)),
-            Stream::Project(_) | Stream::Execution(_) | Stream::Worker(_) | Stream::Session(_) | Stream::Secret(_) => {
-                None
-            }
+            Stream::Project(_)
+            | Stream::Execution(_)
+            | Stream::Worker(_)
+            | Stream::Session(_)
+            | Stream::Secret(_)
+            | Stream::Package(_) => None,
         });
         agents.filter(|(_, agent)| agent.state == agent::State::Deployed).map(|(id, _)| id).collect()
     }

@@ -381,6 +381,7 @@ impl People {
             listed: agent::Listed {
                 version: None,
                 labels: vec![("team".into(), "a".into())],
+                provides: Vec::new(),
                 runtime: "native".into(),
                 model: "default".into(),
             },

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0017 what ended sessions bound", include_str!("migration/0017-sessions-kept.sql")),
     ("0018 executions that have begun", include_str!("migration/0018-begun.sql")),
     ("0019 sealed records", include_str!("migration/0019-sealed.sql")),
+    ("0020 packages", include_str!("migration/0020-packages.sql")),
 ];
 
 /// What the first migration of a ledger was called that no release reads any more.

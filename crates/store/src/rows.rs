@@ -16,6 +16,7 @@ pub mod secrets;
 pub mod sessions;
 pub mod state;
 pub mod messages;
+pub mod packages;
 pub mod policies;
 pub mod turns;
 pub mod workers;
@@ -82,6 +83,7 @@ pub(crate) fn rekey(sql: &mut dyn Sql, old: &MacKey, new: &MacKey) -> Result<(),
     macs::rekey::<tenure_core::agent::AgentKeyRow>(sql, old, new)?;
     macs::rekey::<tenure_core::agent::RevisionRow>(sql, old, new)?;
     macs::rekey::<tenure_core::state::AclRow>(sql, old, new)?;
+    macs::rekey::<tenure_core::project::PublisherRow>(sql, old, new)?;
     macs::rekey::<tenure_core::secret::BindingRow>(sql, old, new)
 }
 
@@ -156,6 +158,9 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::Secret(row) => row.write(sql),
         Row::SecretBound(row) => row.write_with_mac(sql, macs),
         Row::SecretUnbound { secret, binding } => secrets::unbind(sql, *secret, binding),
+        Row::Package(row) => row.write(sql),
+        Row::Publisher(row) => row.write_with_mac(sql, macs),
+        Row::PublisherRemoved { key } => packages::remove_publisher(sql, key),
         Row::Item(row) => row.write(sql),
         Row::ItemChanged { kind, agent, key, change, at } => items::change(sql, (*kind, *agent, key), change, *at),
         Row::ItemGone { kind, agent, key } => items::remove(sql, *kind, *agent, key),

@@ -17,6 +17,7 @@ pub mod item;
 pub mod key;
 pub mod message;
 pub mod model;
+pub mod package;
 pub mod secret;
 pub mod session;
 pub mod status;

@@ -9,6 +9,7 @@ mod download;
 mod audit;
 mod budget;
 mod retention;
+mod package;
 mod secret;
 mod session;
 mod cost;

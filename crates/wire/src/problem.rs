@@ -99,6 +99,7 @@ catalogue! {
     // Manifests and agents.
     ManifestInvalid "manifest_invalid" 422 "The manifest is not valid" "mend the listed fields; `tenure manifest validate FILE` checks without deploying" ChangeRequest;
     ManifestUnenforced "manifest_unenforced" 422 "The manifest states what this host does not enforce" "leave the listed fields out or change them as each hint says" ChangeRequest;
+    DependencyUnmet "dependency_unmet" 409 "What the agent depends on is not registered" "deploy what is missing first, or write `required: false` where it can do without" LookAgain;
     ModelUnknown "model_unknown" 422 "There is no such model" "`tenure model list` shows what there is" ChangeRequest;
     AgentUnknown "agent_unknown" 404 "There is no such agent" "`tenure agent list` shows what there is" LookAgain;
     AgentAmbiguous "agent_ambiguous" 409 "The short id fits several agents" "write more of the id, or the name" ChangeRequest;
@@ -141,6 +142,15 @@ catalogue! {
     SecretMoved "secret_moved" 409 "The secret was rotated meanwhile" "look at it with `tenure secret show NAME`, then rotate again" LookAgain;
     SecretBindingWrong "secret_binding_wrong" 422 "That cannot be bound" "name a live agent, network.credentialed_request and one host, e.g. api.example.com" ChangeRequest;
     SecretNotBound "secret_not_bound" 409 "There is no such binding" "`tenure secret show NAME` lists them" LookAgain;
+    // Packages.
+    PackageUnknown "package_unknown" 404 "There is no such package" "`tenure package list` shows what there is" LookAgain;
+    PackageInvalid "package_invalid" 422 "The archive is no package" "build it with `tenure package build DIR`" ChangeRequest;
+    PackageUnsound "package_unsound" 422 "The package's checksums or signature do not hold" "build and sign it anew with `tenure package build DIR --key FILE`; an archive that came from elsewhere was changed on its way" ChangeRequest;
+    PackageVersionTaken "package_version_taken" 409 "The name has this version with other contents" "give what changed a new version" ChangeRequest;
+    PackagesFull "packages_full" 409 "No more packages or publishers are kept" "ask the owner which are needed" AskOperator;
+    PublisherUnknown "publisher_unknown" 404 "There is no such publisher" "`tenure package keys list` shows who is trusted" LookAgain;
+    PublisherUntrusted "publisher_untrusted" 403 "Nobody who is trusted signed the package" "an owner trusts a publisher with `tenure package keys add NAME KEY`" AskOperator;
+    PublisherWrong "publisher_wrong" 422 "The publisher's name or key is wrong" "name it in 1 to 64 characters and give an Ed25519 public key" ChangeRequest;
     SecretsFull "secrets_full" 409 "No more secrets or bindings are kept" "revoke or unbind what is not needed" AskOperator;
     VaultLocked "vault_locked" 503 "The vault is locked" "`tenure status` says why" AskOperator;
     // What people are asked to allow.

@@ -32,9 +32,9 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
         Agent::Logs(wanted) => logs::run(wanted, settings, output).await,
         Agent::Revisions(wanted) => revisions::run(wanted, settings, output).await,
         Agent::Rollback(wanted) => revisions::roll_back(&wanted, settings, output).await,
-        Agent::List { status, labels, after, limit, listing } => {
+        Agent::List { status, labels, provides, after, limit, listing } => {
             let labels = (!labels.is_empty()).then(|| labels.join(","));
-            let query = [("status", status), ("labels", labels), ("cursor", after)];
+            let query = [("status", status), ("labels", labels), ("provides", provides), ("cursor", after)];
             list(&query, limit, &listing, settings, output).await
         }
         Agent::Files(verb) => super::files::run(verb, settings, output).await,
@@ -65,6 +65,7 @@ async fn deploy(
 ) -> Result<Exit, Failure> {
     let text = contents(file, TEXT_BYTES_MAX)?;
     let deployed = settings.client()?.deploy_isolated(text, dry_run, isolation.map(Isolation::as_str)).await?;
+    deployed.notes.iter().for_each(|note| eprintln!("note: {note}"));
     output.show(&deployed, || match (&deployed.agent, deployed.changed, deployed.dry_run) {
         (None, ..) => "Would deploy a new agent".to_string(),
         (Some(agent), true, true) => {
@@ -184,6 +185,7 @@ fn facts(file: &AgentFile, output: Output) -> String {
             ("model", Some(agent.model.clone())),
             ("messages", (agent.messages_waiting > 0).then(|| format!("{} waiting", agent.messages_waiting))),
             ("labels", Some(labels(agent)).filter(|labels| !labels.is_empty())),
+            ("provides", Some(agent.provides.join(", ")).filter(|words| !words.is_empty())),
             ("schedule", file.schedule.as_ref().map(schedule)),
             ("next runs", file.schedule.as_ref().map(next_runs)),
             (

@@ -35,6 +35,7 @@ async fn validate(file: &Path, settings: &Settings, output: Output) -> Result<Ex
     };
     output.show(&validated, || {
         let mut lines = format!("The manifest of \"{}\" is valid\n", validated.name);
+        validated.notes.iter().for_each(|note| lines.push_str(&format!("note: {note}\n")));
         if !validated.unenforced.is_empty() {
             lines.push_str("A deploy would be refused, because this host does not enforce:\n");
             validated.unenforced.iter().for_each(|fault| lines.push_str(&format!("  {}\n", fault_line(fault))));

@@ -1,11 +1,12 @@
 //! A deploy: a new agent, or a new revision of the one with its name.
+use super::dependency::{self, Registered, Unmet};
 use super::{Agent, Event, Mailbox, NextWake, Refusal, State, keys, schedule};
 use crate::bound::{Bound, Hash, Payload};
 use crate::draft::{Draft, Stop, refuse};
-use crate::facts::Namespace;
+use crate::facts::{Namespace, Unread};
 use crate::id::AgentId;
 use crate::manifest::Trigger;
-use crate::plan::Schedule;
+use crate::plan::{Plan, Schedule};
 use crate::retention::{Keeping, Retention};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,9 @@ pub struct Listed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     pub labels: Vec<(String, String)>,
+    /// What it does for others, in its own words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provides: Vec<String>,
     pub runtime: String,
     pub model: String,
 }
@@ -70,6 +74,14 @@ pub struct Deployed {
 }
 
 impl Agent {
+    /// It is neither revoked nor deleted.
+    pub(crate) fn lives(&self) -> bool {
+        match self.state {
+            State::Deployed | State::Paused { .. } | State::Quarantined(_) => true,
+            State::Revoked(_) | State::Deleting { .. } | State::Archived { .. } => false,
+        }
+    }
+
     pub(super) fn created(deployed: &Deployed) -> Agent {
         let mut keeping = Keeping::default();
         keeping.set(deployed.retention);
@@ -109,6 +121,7 @@ pub(super) fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployme
     if id != fresh && draft.get::<Agent>(fresh)?.is_some() {
         return Err(refuse::<Agent>(Refusal::NameDiffers {}));
     }
+    depended_on(draft, &deployment)?;
     let Some(agent) = draft.get::<Agent>(id)?.cloned() else {
         if let Expectation::Revision(_) = deployment.expect {
             return Err(refuse::<Agent>(Refusal::Unknown {}));
@@ -140,6 +153,30 @@ pub(super) fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployme
     let mut revised = deployed(id, agent.revision + 1, draft, deployment, next);
     revised.name = agent.name;
     Ok(draft.emit::<Agent>(id, Event::Revised(revised))?)
+}
+
+/// What it depends on must be registered when it is: there is no instant at which it is not.
+fn depended_on(draft: &mut Draft<'_>, deployment: &Deployment) -> Result<(), Stop> {
+    let Ok(plan) = Plan::read(deployment.plan.bytes()) else { return Ok(()) };
+    if plan.dependencies.is_empty() {
+        return Ok(());
+    }
+    let mut find = |name: &str| registered(draft, name);
+    let unmet = dependency::unmet(&deployment.name, &plan.dependencies, &mut find)?;
+    let required: Vec<Unmet> = unmet.into_iter().filter(|unmet| unmet.required).collect();
+    if required.is_empty() { Ok(()) } else { Err(refuse::<Agent>(Refusal::DependenciesUnmet { unmet: required })) }
+}
+
+fn registered(draft: &mut Draft<'_>, name: &str) -> Result<Option<Registered>, Unread> {
+    let holder = draft.holder(Namespace::AgentName, &name.to_ascii_lowercase())?;
+    let Some(id) = holder.and_then(|holder| holder.parse().ok()) else { return Ok(None) };
+    let Some((name, lives, revision)) =
+        draft.get::<Agent>(id)?.map(|agent| (agent.name.clone(), agent.lives(), agent.revision))
+    else {
+        return Ok(None);
+    };
+    let plan = draft.plan(id, revision)?;
+    Ok(plan.map(|plan| Registered { name, lives, plan }))
 }
 
 fn deployed(

@@ -14,6 +14,7 @@ use crate::call::{Blocked, Caller, Holder, Open};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId};
+use crate::manifest::AgentKind;
 use crate::retention;
 use crate::time::Run;
 
@@ -148,6 +149,10 @@ pub(super) fn begin(
         return Err(refuse::<Agent>(agent::Refusal::RevisionUnknown { newest }));
     }
     let plan = it.draft.plan(start.agent, revision)?.ok_or_else(|| no(Refusal::PlanLost {}))?;
+    match plan.kind() {
+        AgentKind::Llm | AgentKind::Command => {}
+        kind @ (AgentKind::Hooks | AgentKind::Acp) => return Err(no(Refusal::KindNotStarted { kind })),
+    }
     let (mut limits, validators) = (plan.limits, u32::try_from(plan.validators.len()).unwrap_or(u32::MAX));
     if let Some(wanted) = start.max_iterations {
         if wanted == 0 || wanted > 1000 {

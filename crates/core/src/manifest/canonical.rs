@@ -8,20 +8,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check;
-use super::document::{Node, Value};
+use super::document::Value;
 use super::fields::{Place, Problems, Rule, list, read_section, section};
 use super::formats::{
     AgentName, COMMAND_WORDS_MAX, INSTRUCTION_BYTES_MAX, agent_name, command, cron, host, language, language_version,
-    model, name, path, prompt_template, timezone, url, version, version_range,
+    model, name, path, prompt_template, provided, timezone, url, version, version_range,
 };
 use super::quantity::{Bytes, Duration, Millicores, Money};
 use super::section::{section, words};
 use super::tools::{TOOLS_MAX, ToolPattern, login_user, server_name, tool_of_server, tool_pattern};
 use super::validator::{VALIDATORS_MAX, Validator};
 use super::values::{boolean, pairs, text, text_of, whole, word};
-use crate::fault::Fault;
 
-const LIST_MAX: usize = 64;
+pub(super) const LIST_MAX: usize = 64;
+/// The most words of `provides`.
+pub const PROVIDES_MAX: usize = 64;
+pub(super) const ACTIONS_MAX: usize = 4;
 const KIB: Bytes = Bytes::new(1 << 10);
 const GIB: Bytes = Bytes::new(1 << 30);
 const TIB_16: Bytes = Bytes::new(16 << 40);
@@ -62,8 +64,13 @@ section!(
 section!(
     #[derive(Default)]
     struct Spec {
-        /// What kind of colleague the agent is; shown, and decides nothing.
+        /// What kind of colleague the agent is; shown. Others may depend on a `utility` as a service.
         persona?: Persona = word,
+        /// What it does for others, in words of its own; to find it by, and it grants nothing.
+        #[schemars(length(max = PROVIDES_MAX))]
+        provides*: Vec<String> = list(PROVIDES_MAX, provided),
+        /// What it asks for that is no capability of ours; shown, and it grants nothing.
+        wishes*: Vec<Wish> = list(LIST_MAX, section()),
         runtime?: Runtime = section(),
         task?: Task = section(),
         execution?: Execution = section(),
@@ -83,7 +90,23 @@ section!(
     } then
         check::homes_of_limits(limits, execution, security),
         check::trigger_has_schedule(triggers),
-        check::one_shot(execution)
+        check::one_shot(execution),
+        check::provided_once(provides),
+        check::dependencies_once(dependencies)
+);
+
+words!(
+    /// What somebody asks to do with a resource.
+    Action { Read = "read", Write = "write", Execute = "execute", Delete = "delete" }
+);
+
+section!(
+    /// Something that the agent asks for and that is no capability. It grants nothing.
+    struct Wish {
+        resource: String = name,
+        actions: Vec<Action> = list(ACTIONS_MAX, word),
+        scope?: String = text_of(256),
+    }
 );
 
 words!(Persona {
@@ -371,7 +394,7 @@ section!(
         /// Default: persistent.
         kind("type")?: MemoryType = word,
         /// Default: sqlite.
-        backend?: MemoryBackend = memory_backend,
+        backend?: MemoryBackend = memory_backend(),
         ttl?: Duration = Duration::between(SECOND, TEN_YEARS),
         max_size("maxSize")?: Bytes = Bytes::between(Bytes::new(1), TIB_16),
         /// Says again what `type` says; a contradiction is refused.
@@ -381,10 +404,20 @@ section!(
     } then check::memory_fits_type(kind, backend, persistent)
 );
 
-/// `indexeddb` is another word for the embedded store.
-fn memory_backend(node: &Node) -> Result<MemoryBackend, Fault> {
-    if text(node)? == "indexeddb" { Ok(MemoryBackend::Sqlite) } else { word(node) }
+/// `indexeddb` is another word for the embedded store, and is told to be one.
+pub(super) fn memory_backend() -> Rule<MemoryBackend> {
+    let read = |place: &Place<'_>, problems: &mut Problems| {
+        let backend =
+            place.read(problems, |node| if text(node)? == INDEXEDDB { Ok(MemoryBackend::Sqlite) } else { word(node) });
+        if matches!(&place.node.value, Value::Text(word) if word == INDEXEDDB) {
+            problems.note(place, "there is no browser here: `indexeddb` is the embedded store, `sqlite`");
+        }
+        backend
+    };
+    Rule::new(read)
 }
+
+const INDEXEDDB: &str = "indexeddb";
 
 section!(
     struct Supervision {

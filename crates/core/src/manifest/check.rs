@@ -4,12 +4,12 @@
 use std::fmt::Display;
 
 use super::canonical::{
-    AgentKind, Execution, LimitsSpec, MemoryBackend, MemoryType, Mode, NetworkMode, Security, Sharing, StorageClass,
-    Trigger,
+    AgentKind, Dependency, DependencyType, Execution, LimitsSpec, MemoryBackend, MemoryType, Mode, NetworkMode,
+    Security, Sharing, StorageClass, Trigger,
 };
 use super::fields::Fields;
 use super::quantity::Duration;
-use crate::fault::{Code, Fault};
+use crate::fault::{Code, Fault, excerpt};
 use crate::template;
 
 fn contradiction(reason: impl Into<String>) -> Fault {
@@ -208,5 +208,30 @@ pub(super) fn backoff_has_restarts(
     if *auto_restart == Some(false) && backoff.is_some() {
         let fault = contradiction("a wait before restarts is given, and autoRestart is false");
         supervision.refuse("backoff", fault);
+    }
+}
+
+pub(super) fn provided_once(spec: &mut Fields<'_, '_>, provides: &mut Option<Vec<String>>) {
+    each_once(spec, "provides", provides.as_deref().unwrap_or_default());
+}
+
+/// Refuses a list of words that has one twice.
+pub(super) fn each_once(fields: &mut Fields<'_, '_>, name: &str, words: &[String]) {
+    if let Some((_, word)) = words.iter().enumerate().find(|(index, word)| words[..*index].contains(word)) {
+        let fault = Fault::new(Code::Contradiction, format!("{} stands there twice", excerpt(word)));
+        fields.refuse(name, fault.hint("write it once"));
+    }
+}
+
+/// One dependency a type and name: agents and services are both found by an agent's name.
+pub(super) fn dependencies_once(spec: &mut Fields<'_, '_>, dependencies: &mut Option<Vec<Dependency>>) {
+    let all = dependencies.as_deref().unwrap_or_default();
+    let named: Vec<(bool, String)> = all
+        .iter()
+        .map(|dependency| (dependency.kind == DependencyType::Module, dependency.name.to_ascii_lowercase()))
+        .collect();
+    if let Some((_, (_, name))) = named.iter().enumerate().find(|(index, name)| named[..*index].contains(name)) {
+        let fault = Fault::new(Code::Contradiction, format!("{} is depended on twice", excerpt(name)));
+        spec.refuse("dependencies", fault.hint("name it once, with one range of versions"));
     }
 }

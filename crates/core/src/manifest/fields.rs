@@ -10,6 +10,8 @@ use crate::fault::{Code, Fault, PROBLEMS_MAX, Problem, excerpt, nearest};
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     pub(super) found: Vec<Problem>,
+    /// What is taken and is not quite as its author may think.
+    pub(super) notes: Vec<Note>,
 }
 
 impl Problems {
@@ -17,6 +19,30 @@ impl Problems {
         if self.found.len() < PROBLEMS_MAX {
             self.found.push(problem);
         }
+    }
+
+    pub(super) fn note(&mut self, place: &Place<'_>, text: impl Into<String>) {
+        self.note_at(&place.path, text);
+    }
+
+    pub(super) fn note_at(&mut self, path: &str, text: impl Into<String>) {
+        if self.notes.len() < PROBLEMS_MAX {
+            self.notes.push(Note { path: path.to_owned(), text: text.into() });
+        }
+    }
+}
+
+/// Something about a manifest that is accepted and that whoever deploys it should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Of the field, as in `memory.backend`.
+    pub path: String,
+    pub text: String,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.text)
     }
 }
 

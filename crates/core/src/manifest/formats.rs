@@ -72,6 +72,17 @@ pub(super) fn name(node: &Node) -> Result<String, Fault> {
     Ok(name)
 }
 
+/// A word for something that an agent does for others: `scheduleEvent`.
+pub(super) fn provided(node: &Node) -> Result<String, Fault> {
+    let hint = "a letter first, then letters, digits, dots, hyphens and underscores, as in `scheduleEvent`";
+    let word = one_word(node, 128, "._-", |c| c.is_ascii_alphanumeric(), "a word for what an agent provides", hint)?;
+    if word.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return Ok(word);
+    }
+    let fault = Fault::new(Code::BadFormat, format!("{} is not a word for what an agent provides", excerpt(&word)));
+    Err(fault.hint(hint))
+}
+
 pub(super) fn agent_name(node: &Node) -> Result<AgentName, Fault> {
     AgentName::parse(&text(node)?)
 }

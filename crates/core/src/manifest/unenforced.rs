@@ -1,8 +1,10 @@
 //! What a manifest states and nothing enforces in this release: a deploy refuses it, so that no stated rule is ever
 //! taken and then ignored. A default that cannot be enforced is not listed. Each release takes lines out of here.
 
+use super::Note;
 use super::canonical::{
-    AccessMode, AgentKind, Guard, Manifest, NetworkMode, Resources, Runtime, Security, Spec, Tool, Volume,
+    AccessMode, AgentKind, DependencyType, Guard, Manifest, NetworkMode, Resources, Runtime, Security, Spec, Tool,
+    Trigger, Volume,
 };
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::validator::Validator;
@@ -17,14 +19,16 @@ impl Manifest {
         let mut list = List::default();
         let Spec {
             persona: _,
+            provides: _,
+            wishes: _,
             task: _,
             runtime,
             execution: _,
             tools,
             security,
             volumes,
-            schedule: _,
-            triggers: _,
+            schedule,
+            triggers,
             limits: _,
             retention: _,
             secrets,
@@ -35,6 +39,13 @@ impl Manifest {
         if let Some(stated) = runtime {
             runtime_of(stated, &mut list);
         }
+        let woken = schedule.is_some() || triggers.iter().any(|trigger| *trigger != Trigger::Manual);
+        list.when(
+            woken && self.kind() == AgentKind::Hooks,
+            "spec.triggers",
+            "agents of kind `hooks` are not started yet, so nothing would wake it",
+            LEAVE,
+        );
         let backend = self.backend(host).map_err(|problem| list.problems.push(problem)).ok();
         validators(self.validators(), &mut list);
         let unasked = self.kind() == AgentKind::Command && tools.is_some();
@@ -60,18 +71,44 @@ impl Manifest {
             let way_out = format!("name what does: {}", USED_BY.join(", "));
             list.add(&format!("spec.secrets[{index}].capability"), reason, way_out);
         }
-        list.when(memory.is_some(), "spec.memory", "agents have no memory but their work folder yet", LEAVE);
+        // What an agent of kind `hooks` states of its life is looked at when it starts, which nothing does unless it holds.
+        let hooks = self.kind() == AgentKind::Hooks;
+        list.when(
+            memory.is_some() && !hooks,
+            "spec.memory",
+            "this kind of agent has no memory but its work folder",
+            LEAVE,
+        );
         list.when(
             supervision.is_some(),
             "spec.supervision",
             "only agents that are programs are supervised, later",
             LEAVE,
         );
-        for (index, dependency) in dependencies.iter().enumerate() {
-            let reason = format!("the dependency `{}` would not be looked for", dependency.name);
+        let modules = dependencies.iter().enumerate();
+        for (index, dependency) in modules.filter(|(_, one)| one.kind == DependencyType::Module && !hooks) {
+            let reason = format!("the module `{}` would not be looked for", dependency.name);
             list.add(&format!("spec.dependencies[{index}]"), reason, LEAVE);
         }
         list.problems
+    }
+}
+
+impl Manifest {
+    /// What is taken now and looked at only when the agent starts.
+    pub fn left_to_its_start(&self) -> Vec<Note> {
+        if self.kind() != AgentKind::Hooks {
+            return Vec::new();
+        }
+        let note = |path: String, text: String| Note { path, text };
+        let unstarted = "agents of kind `hooks` are registered, and nothing starts them yet".to_owned();
+        let modules = self.spec.dependencies.iter().enumerate();
+        let modules = modules.filter(|(_, one)| one.kind == DependencyType::Module).map(|(index, one)| {
+            let range = one.version.as_ref().map(|range| format!(" {range}")).unwrap_or_default();
+            let text = format!("the module `{}`{range} is looked for when the agent starts", one.name);
+            note(format!("spec.dependencies[{index}]"), text)
+        });
+        std::iter::once(note("spec.runtime.kind".to_owned(), unstarted)).chain(modules).collect()
     }
 }
 
@@ -97,8 +134,8 @@ impl List {
 fn runtime_of(runtime: &Runtime, list: &mut List) {
     let kind = runtime.kind.unwrap_or(AgentKind::Llm);
     match kind {
-        AgentKind::Llm | AgentKind::Command => {}
-        AgentKind::Hooks | AgentKind::Acp => {
+        AgentKind::Llm | AgentKind::Command | AgentKind::Hooks => {}
+        AgentKind::Acp => {
             let reason = format!("agents of kind `{}` are not started yet", kind.as_str());
             list.add("spec.runtime.kind", reason, "use `kind: command`, or leave it out");
         }

@@ -31,6 +31,8 @@ impl Event {
             | Event::BudgetNear(_)
             | Event::PolicyApplied { .. }
             | Event::PolicyRejudged { .. }
+            | Event::PublisherRemoved { .. }
+            | Event::PublisherTrusted { .. }
             | Event::RetentionSet { .. }
             | Event::RetentionDue { .. }
             | Event::Refused(_) => None,
@@ -127,6 +129,8 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
         | Event::BudgetNear(_)
         | Event::PolicyApplied { .. }
         | Event::PolicyRejudged { .. }
+        | Event::PublisherTrusted { .. }
+        | Event::PublisherRemoved { .. }
         | Event::RetentionSet { .. }
         | Event::RetentionDue { .. }
         | Event::Refused(_) => Vec::new(),

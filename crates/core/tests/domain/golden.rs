@@ -122,6 +122,7 @@ fn history() -> Office {
     crate::retention::every_kind(&mut office);
     crate::approvals::every_kind(&mut office);
     crate::secrets::every_kind(&mut office);
+    crate::packages::every_kind(&mut office);
     crate::mcp::every_kind(&mut office);
     crate::programs::every_kind(&mut office);
     crate::proxy::every_kind(&mut office);

@@ -126,6 +126,7 @@ impl Office {
             listed: agent::Listed {
                 version: None,
                 labels: Vec::new(),
+                provides: Vec::new(),
                 runtime: "native".into(),
                 model: "default".into(),
             },

@@ -15,7 +15,12 @@ const HOST: &str = "api.example.com";
 fn id(office: &mut Office) -> SecretId {
     let known = office.world.memory.folds.keys().find_map(|stream| match stream {
         Stream::Secret(id) => Some(*id),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Execution(_) | Stream::Worker(_) | Stream::Session(_) => None,
+        Stream::Project(_)
+        | Stream::Agent(_)
+        | Stream::Execution(_)
+        | Stream::Worker(_)
+        | Stream::Session(_)
+        | Stream::Package(_) => None,
     });
     known.unwrap_or_else(|| SecretId::mint(&mut office.world.mint()))
 }

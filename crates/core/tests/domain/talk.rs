@@ -63,7 +63,13 @@ impl Talk {
             (String::from_utf8(plan.to_bytes()).expect("a plan is text"), format!("{name} {}", self.digest));
         let labels = labels.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect();
         let deployment = agent::Deployment {
-            listed: agent::Listed { version: None, labels, runtime: "native".into(), model: "default".into() },
+            listed: agent::Listed {
+                version: None,
+                labels,
+                provides: Vec::new(),
+                runtime: "native".into(),
+                model: "default".into(),
+            },
             name: name.into(),
             manifest: self.office.world.payload(&text),
             plan: self.office.world.payload(&plan),

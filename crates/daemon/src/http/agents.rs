@@ -75,7 +75,7 @@ struct DeployParams {
 /// Deploy a manifest: a new agent, or a new revision of the one with its name.
 #[utoipa::path(
     post, path = "/v1/agents", tag = "agents", params(DeployParams),
-    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical or AEGIS"),
+    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical, AEGIS or kAI"),
     responses((status = 200, body = Deployed), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn deploy(
@@ -84,7 +84,7 @@ async fn deploy(
     Params(params): Params<DeployParams>,
     Text(text): Text,
 ) -> Answer<Deployed> {
-    let manifest = manifests::parse(&text)?;
+    let (manifest, notes) = manifests::parse_noting(&text)?;
     let manifest = match params.isolation.as_deref() {
         None => manifest,
         Some("native") => manifest.isolated(Isolation::Native),
@@ -97,7 +97,7 @@ async fn deploy(
     let expect = if params.create.unwrap_or(false) { Expectation::New } else { Expectation::Any };
     let holder = api.holder(manifest.name()).await?;
     let (dry_run, key) = (params.dry_run.unwrap_or(false), params.key.unwrap_or(false));
-    let wanted = Wanted { id: api.app.committer.mint_agent(), holder, expect, dry_run, key };
+    let wanted = Wanted { id: api.app.committer.mint_agent(), holder, expect, dry_run, key, notes };
     put(&api, caller.actor, &manifest, wanted).await
 }
 
@@ -116,7 +116,7 @@ struct ReviseParams {
 #[utoipa::path(
     put, path = "/v1/agents/{agent}", tag = "agents",
     params(("agent" = String, Path, description = "Name, id or short id"), ReviseParams),
-    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical or AEGIS"),
+    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical, AEGIS or kAI"),
     responses((status = 200, body = Deployed), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn revise(
@@ -128,13 +128,13 @@ async fn revise(
 ) -> Answer<Deployed> {
     let expect = Expectation::Revision(number::revision("revision", &params.revision)?);
     let entry = api.agent(&wanted).await?;
-    let manifest = manifests::parse(&text)?;
+    let (manifest, notes) = manifests::parse_noting(&text)?;
     if !manifest.name().eq_ignore_ascii_case(&entry.name) {
         let detail = format!("an agent keeps its name for good, and the manifest says {}", quoted(manifest.name()));
         return Err(Code::AgentNameTaken.problem(detail).into());
     }
     let dry_run = params.dry_run.unwrap_or(false);
-    let wanted = Wanted { id: entry.id, holder: Some(entry), expect, dry_run, key: false };
+    let wanted = Wanted { id: entry.id, holder: Some(entry), expect, dry_run, key: false, notes };
     put(&api, caller.actor, &manifest, wanted).await
 }
 
@@ -148,15 +148,19 @@ struct Wanted {
     dry_run: bool,
     /// A new agent gets a key.
     key: bool,
+    /// What whoever deploys it is told of the manifest.
+    notes: Vec<String>,
 }
 
 async fn put(api: &ApiState, actor: Actor, manifest: &Manifest, wanted: Wanted) -> Answer<Deployed> {
-    let Wanted { id, holder, expect, dry_run, key } = wanted;
+    let Wanted { id, holder, expect, dry_run, key, mut notes } = wanted;
     manifests::check(api, manifest, holder.as_ref().and_then(|row| row.standing.home)).await?;
+    notes.extend(manifests::depended_on(api, manifest).await?);
     let bytes = manifest.canonical_json();
     let digest = Hash::of(&bytes);
     if dry_run {
-        return self::dry_run(api, holder, digest, expect).await;
+        let Out(found) = self::dry_run(api, holder, digest, expect).await?;
+        return Ok(Out(Deployed { notes, ..found }));
     }
     let plan = Plan::compile(manifest);
     let key = key.then(fresh_key);
@@ -173,7 +177,8 @@ async fn put(api: &ApiState, actor: Actor, manifest: &Manifest, wanted: Wanted) 
         expect,
         repeats: None,
     };
-    commit_deployment(api, actor, id, deployment, holder, key).await
+    let Out(deployed) = commit_deployment(api, actor, id, deployment, holder, key).await?;
+    Ok(Out(Deployed { notes, ..deployed }))
 }
 
 /// `key`: the text of the one that a new agent gets.
@@ -197,13 +202,14 @@ pub(super) async fn commit_deployment(
         Err(error) => return Err(error.into()),
     };
     let key = key.filter(|_| made).map(|key| Secret(key.reveal().to_string()));
-    Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false, key }))
+    Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false, key, notes: Vec::new() }))
 }
 
 pub(super) fn listed(manifest: &Manifest) -> Listed {
     Listed {
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
         labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        provides: manifest.spec.provides.clone(),
         runtime: manifests::runtime(manifest).to_string(),
         model: manifest.model().to_string(),
     }
@@ -228,7 +234,8 @@ fn deployed(committed: &Committed, before: Option<AgentRow>) -> Result<AgentRow,
 
 /// What a deploy would do, found without a command: it may be another by the time that one comes.
 async fn dry_run(api: &ApiState, holder: Option<AgentRow>, digest: Hash, expect: Expectation) -> Answer<Deployed> {
-    let Some(row) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true, key: None })) };
+    let would = |agent, changed| Ok(Out(Deployed { agent, changed, dry_run: true, key: None, notes: Vec::new() }));
+    let Some(row) = holder else { return would(None, true) };
     if matches!(row.standing.state.as_str(), "deleting" | "archived") {
         return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", row.name)).into());
     }
@@ -244,7 +251,7 @@ async fn dry_run(api: &ApiState, holder: Option<AgentRow>, digest: Hash, expect:
     }
     let newest = api.revisions(row.id, None, 1).await?.rows;
     let changed = newest.first().is_none_or(|revision| revision.digest != digest);
-    Ok(Out(Deployed { agent: Some(shown(&row)), changed, dry_run: true, key: None }))
+    would(Some(shown(&row)), changed)
 }
 
 impl ApiState {
@@ -263,6 +270,8 @@ struct ListParams {
     status: Option<String>,
     /// `key=value,key2`: all of these labels, a key alone with any value.
     labels: Option<String>,
+    /// Those alone whose manifest says that they provide this: `scheduleEvent`.
+    provides: Option<String>,
     /// 50 without it.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Option<Number>,
@@ -291,7 +300,8 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Param
     let limit = number::limit(params.limit.as_ref())?;
     let statuses = status.map(AgentFilter::statuses);
     let labels = labels.map(|LabelFilter(labels)| labels).unwrap_or_default();
-    let page = api.agents(agents::Filter { statuses, labels, after: params.cursor }, limit).await?;
+    let filter = agents::Filter { statuses, labels, after: params.cursor }.providing(params.provides.as_deref());
+    let page = api.agents(filter, limit).await?;
     let connected = page.rows.iter().filter(|row| row.standing.last_session_at.is_some()).map(|row| row.id).collect();
     let mut items: Vec<Agent> = page.rows.iter().map(shown).collect();
     api.with_sessions(&mut items, connected).await?;
@@ -524,7 +534,7 @@ pub(super) fn revision(entry: RevisionRow) -> Revision {
 
 /// The row as people see it: one word for its state and its presence.
 pub(super) fn shown(row: &AgentRow) -> Agent {
-    let Listed { version, labels, runtime, model } = row.listed.clone();
+    let Listed { version, labels, provides, runtime, model } = row.listed.clone();
     Agent {
         id: row.id,
         name: row.name.clone(),
@@ -534,6 +544,7 @@ pub(super) fn shown(row: &AgentRow) -> Agent {
         runtime,
         model,
         labels: labels.into_iter().collect(),
+        provides,
         messages_waiting: row.standing.messages_waiting,
         supervised: row.standing.supervised.as_ref().map(|supervised| Supervised {
             by: supervised.by.to_string(),

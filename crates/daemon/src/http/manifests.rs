@@ -5,9 +5,11 @@ use std::time::Duration;
 use axum::Json as Out;
 use axum::extract::State;
 use serde_json::Value;
+use tenure_core::agent::dependency::{self, Lack, Registered, Unmet};
 use tenure_core::id::WorkerId;
-use tenure_core::manifest::{self, Host, Isolation, Manifest};
-use tenure_store::rows::workers;
+use tenure_core::manifest::{self, Fault, Host, Isolation, Manifest};
+use tenure_core::plan::Dependency;
+use tenure_store::rows::{agents, workers};
 use tenure_wire::api::agent::Validated;
 use tenure_wire::problem::{Code, Problem};
 use tokio::time::timeout;
@@ -30,13 +32,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// Check a manifest without deploying it. Fields that this host would not enforce are listed, and are no failure here.
 #[utoipa::path(
     post, path = "/v1/manifests/validate", tag = "manifests",
-    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical or AEGIS"),
+    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical, AEGIS or kAI"),
     responses((status = 200, body = Validated), (status = "4XX", body = Problem))
 )]
 async fn validate(State(api): State<Arc<ApiState>>, _: Viewer, Text(text): Text) -> Answer<Validated> {
-    let manifest = parse(&text)?;
+    let (manifest, notes) = parse_noting(&text)?;
     known_model(&api, &manifest)?;
     Ok(Out(Validated {
+        notes,
         valid: true,
         name: manifest.name().to_string(),
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
@@ -51,10 +54,51 @@ async fn schema(_: Viewer) -> Out<&'static Value> {
     Out(manifest::schema())
 }
 
-pub(super) fn parse(text: &str) -> Result<Manifest, Failure> {
-    let manifest = Manifest::parse(text).map_err(|problems| of_manifest(Code::ManifestInvalid, problems))?;
+/// The manifest, and what whoever sent it is told of it.
+pub(super) fn parse_noting(text: &str) -> Result<(Manifest, Vec<String>), Failure> {
+    let (manifest, notes) =
+        Manifest::parse_noting(text).map_err(|problems| of_manifest(Code::ManifestInvalid, problems))?;
     let problems = schema::problems(&manifest);
-    if problems.is_empty() { Ok(manifest) } else { Err(of_manifest(Code::ManifestInvalid, problems)) }
+    if !problems.is_empty() {
+        return Err(of_manifest(Code::ManifestInvalid, problems));
+    }
+    let notes = notes.into_iter().chain(manifest.left_to_its_start());
+    Ok((manifest, notes.map(|note| note.to_string()).collect()))
+}
+
+/// Refuses a manifest whose agent depends on what is not registered; tells of what it can do without. The decision looks
+/// again: this names each place in the file, and is what a dry run has.
+pub(super) async fn depended_on(api: &ApiState, manifest: &Manifest) -> Result<Vec<String>, Failure> {
+    let name = manifest.name().to_string();
+    let wanted: Vec<Dependency> = manifest.spec.dependencies.iter().map(Dependency::of).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let unmet = api.records.read(move |txn| {
+        dependency::unmet(&name, &wanted, &mut |other: &str| {
+            let Some(row) = agents::named(txn.parts().0, other)? else { return Ok::<_, records::Error>(None) };
+            let lives = !matches!(row.standing.state.as_str(), "revoked" | "deleting" | "archived");
+            let plan = txn.plan(row.id, row.standing.revision)?;
+            Ok(Some(Registered { name: row.name, lives, plan }))
+        })
+    });
+    let (required, optional): (Vec<Unmet>, Vec<Unmet>) = unmet.await?.into_iter().partition(|unmet| unmet.required);
+    if !required.is_empty() {
+        return Err(of_manifest(Code::DependencyUnmet, required.iter().map(problem_of).collect()));
+    }
+    Ok(optional.iter().map(|unmet| format!("dependencies[{}]: {unmet}; it does without", unmet.index)).collect())
+}
+
+fn problem_of(unmet: &Unmet) -> manifest::Problem {
+    let fault = Fault::new(manifest::Code::Unenforced, unmet.to_string());
+    let way_out = match unmet.lack {
+        Lack::Circle { .. } => "take one of them out of the circle",
+        Lack::Missing | Lack::Gone => "deploy it first, or write `required: false`",
+        Lack::NoService { .. } => "write `type: agent`, or give it the persona `utility`",
+        Lack::Unversioned { .. } | Lack::OtherVersion { .. } => "deploy the version that is wanted, or widen the range",
+        Lack::TooDeep => "let fewer agents depend on each other",
+    };
+    fault.hint(way_out).at(format!("spec.dependencies[{}]", unmet.index))
 }
 
 /// Refuses what would be accepted and then ignored: fields that nothing enforces here, a model that nobody knows.

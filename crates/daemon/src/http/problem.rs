@@ -7,7 +7,7 @@ use tenure_core::aggregate::Refusal;
 use tenure_core::comms::{BODY_BYTES_MAX, CORRELATION_BYTES_MAX, WAITING_MAX};
 use tenure_core::manifest;
 use tenure_core::state::Conflict;
-use tenure_core::{agent, execution, fleet, model_call, project, secret, session};
+use tenure_core::{agent, execution, fleet, model_call, package, project, secret, session};
 use tenure_store as store;
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, MEDIA_TYPE, Problem};
@@ -122,6 +122,7 @@ fn of_refusal(refusal: &Refusal) -> Problem {
         Refusal::Worker(refusal) => of_worker(refusal),
         Refusal::Session(refusal) => of_session(refusal),
         Refusal::Secret(refusal) => of_secret(refusal),
+        Refusal::Package(refusal) => of_package(refusal),
     }
 }
 
@@ -152,6 +153,12 @@ fn of_project(refusal: &project::Refusal) -> Problem {
         R::PolicyTooLarge {} => Code::PolicyInvalid.problem("a policy has at most 1 MiB"),
         R::RetentionWrong {} => Code::RetentionWrong.problem("an age or a size is out of range"),
         R::NothingToErase {} => Code::Conflict.problem("nothing is kept too long"),
+        R::PublisherWrong { why } => Code::PublisherWrong.problem(why.clone()),
+        R::PublisherTrusted {} => Code::Conflict.problem("it is trusted already"),
+        R::PublishersFull {} => {
+            Code::PackagesFull.problem(format!("{} publishers are trusted", project::PUBLISHERS_MAX))
+        }
+        R::PublisherUnknown {} => Code::PublisherUnknown.problem("no trusted publisher has this key"),
         R::AclUnknown { prefix } => Code::StateUnknown.problem(format!("there is no rule for {}", quoted(prefix))),
     }
 }
@@ -220,6 +227,10 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::MailboxFull {} => Code::MailboxFull.problem(format!("{WAITING_MAX} messages wait for it")),
         R::BudgetWrong {} => Code::BudgetWrong.problem("a limit is out of range or stands twice, or none is named"),
         R::NothingToErase {} => Code::Conflict.problem("nothing is kept too long"),
+        R::DependenciesUnmet { unmet } => {
+            let unmet: Vec<String> = unmet.iter().map(ToString::to_string).collect();
+            Code::DependencyUnmet.problem(unmet.join("; "))
+        }
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }
 }
@@ -258,6 +269,10 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         R::PayloadUnknown {} => Code::PayloadUnknown.problem("the record that names it first did not bring it"),
         R::BudgetSpent { shut } => Code::BudgetSpent.problem(shut.to_string()),
         R::PlanLost {} => Code::LedgerBroken.problem("what its agent's revision runs by is not in the store"),
+        R::KindNotStarted { kind } => {
+            let detail = format!("agents of kind `{}` are registered, and nothing starts them yet", kind.as_str());
+            Code::Conflict.problem(detail).hint("use an agent of kind `llm` or `command`")
+        }
         R::Stale {}
         | R::NotConnected {}
         | R::SlotsFull {}
@@ -321,6 +336,20 @@ fn of_secret(refusal: &secret::Refusal) -> Problem {
         R::AlreadyBound {} => Code::Conflict.problem("it is bound so already"),
         R::BindingsFull {} => Code::SecretsFull.problem(format!("a secret has {} bindings", secret::BINDINGS_MAX)),
         R::NotBound {} => Code::SecretNotBound.problem("the agent has no such binding of the secret"),
+    }
+}
+
+fn of_package(refusal: &package::Refusal) -> Problem {
+    use package::Refusal as R;
+    match refusal {
+        R::PublisherUnknown { publisher } => {
+            Code::PublisherUntrusted.problem(format!("it is signed by {publisher}, whom nobody trusts"))
+        }
+        R::VersionTaken { package } => Code::PackageVersionTaken.problem(format!("{package} is this version")),
+        R::Unchanged { package } => Code::Conflict.problem(format!("{package} has the same contents")),
+        R::TooMany {} => Code::PackagesFull.problem(format!("{} packages are kept", package::PACKAGES_MAX)),
+        R::TooLarge {} => Code::PackageInvalid.problem("the archive is too large"),
+        R::Exists {} => Code::Conflict.problem("it was pushed already"),
     }
 }
 

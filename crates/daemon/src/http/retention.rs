@@ -118,7 +118,7 @@ async fn erase_payload(
             Command::Execution(id, execution::Command::ErasePayload { payload, n: meta.n, reason })
         }
         Stream::Session(id) => Command::Session(id, session::Command::ErasePayload { payload, n: meta.n, reason }),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) => {
+        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => {
             return Err(unknown(&format!("record {} of {} brought it", meta.index, meta.stream)));
         }
     };

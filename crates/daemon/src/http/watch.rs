@@ -314,7 +314,7 @@ fn owner(sql: &mut dyn Sql, stream: Aggregate) -> Result<Option<(AgentId, String
         Aggregate::Agent(id) => agents::get(sql, id)?.map(|row| (id, row.name)),
         Aggregate::Execution(id) => executions::get(sql, id)?.map(|row| (row.agent, row.agent_name)),
         Aggregate::Session(id) => sessions::get(sql, id)?.map(|row| (row.agent, row.agent_name)),
-        Aggregate::Project(_) | Aggregate::Worker(_) | Aggregate::Secret(_) => None,
+        Aggregate::Project(_) | Aggregate::Worker(_) | Aggregate::Secret(_) | Aggregate::Package(_) => None,
     })
 }
 

@@ -21,7 +21,7 @@ pub(super) fn place<S: Storage>(world: &mut World<S>, page: Vec<(Stream, Obligat
         let agent = match stream {
             Stream::Execution(id) => world.storage.execution_row(id).map(|row| row.agent),
             Stream::Session(id) => session_of(world, id).map(|session| session.agent),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) => None,
+            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => None,
         };
         let Some(agent) = agent else { continue };
         let home = world.storage.standing(agent).and_then(|standing| standing.home);
@@ -38,7 +38,9 @@ pub(super) fn place<S: Storage>(world: &mut World<S>, page: Vec<(Stream, Obligat
         let bind = match stream {
             Stream::Session(id) => Command::Session(id, session::Command::Bind { worker, connection }),
             Stream::Execution(id) => Command::Execution(id, execution::Command::Bind { worker, connection }),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) => continue,
+            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => {
+                continue;
+            }
         };
         if !world.command(Actor::Daemon, bind)?.is_committed() {
             make_room(world, connection)?;

@@ -35,11 +35,17 @@ pub(super) fn write_deployed(
     let cells = [Cell::Text(&id), Cell::Text(name), Cell::Text(&folded), listed_cell.cell(), Cell::Int(at.millis())];
     sql.execute(text, &cells)?;
     sql.execute("DELETE FROM agent_labels WHERE agent = $1", &[Cell::Text(&id)])?;
-    for (key, value) in &listed.labels {
+    let provided = listed.provides.iter().map(|word| (provided(word), String::new()));
+    for (key, value) in listed.labels.iter().cloned().chain(provided) {
         let text = "INSERT INTO agent_labels (agent, key, value, folded) VALUES ($1, $2, $3, $4)";
-        sql.execute(text, &[Cell::Text(&id), Cell::Text(key), Cell::Text(value), Cell::Text(&folded)])?;
+        sql.execute(text, &[Cell::Text(&id), Cell::Text(&key), Cell::Text(&value), Cell::Text(&folded)])?;
     }
     Ok(())
+}
+
+/// What an agent provides is indexed as labels are; no label's key has a colon.
+fn provided(word: &str) -> String {
+    format!("provides:{word}")
 }
 
 pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Standing) -> Result<(), Error> {
@@ -151,6 +157,15 @@ pub struct Filter {
     pub labels: Vec<(String, Option<String>)>,
     /// From after this place, which is a page's `next`.
     pub after: Option<String>,
+}
+
+impl Filter {
+    /// Those alone that provide this.
+    #[must_use]
+    pub fn providing(mut self, word: Option<&str>) -> Filter {
+        self.labels.extend(word.map(|word| (provided(word), None)));
+        self
+    }
 }
 
 /// A part of a query, with a `?` for each cell, in order.

@@ -12,7 +12,9 @@ use tenure_core::call::Holder;
 use tenure_core::capability::Shown;
 use tenure_core::comms;
 use tenure_core::execution::{Reason, Status, Trigger};
-use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, KeyId, MessageId, SecretId, SessionId, WorkerId};
+use tenure_core::id::{
+    AgentId, CallId, ConnectionId, ExecutionId, KeyId, MessageId, PackageId, SecretId, SessionId, WorkerId,
+};
 use tenure_core::item::ItemKind;
 use tenure_core::state::Access;
 use tenure_core::time::{Clock, Time};
@@ -98,6 +100,7 @@ stored_text!(
     Holder,
     KeyId,
     MessageId,
+    PackageId,
     SecretId,
     SessionId,
     WorkerId,

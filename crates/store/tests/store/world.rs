@@ -102,6 +102,7 @@ impl World {
             listed: agent::Listed {
                 version: Some("1.0.0".into()),
                 labels: vec![("team".into(), "a".into())],
+                provides: Vec::new(),
                 runtime: "python".into(),
                 model: "default".into(),
             },

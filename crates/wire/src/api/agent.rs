@@ -136,6 +136,9 @@ pub struct Agent {
     /// The alias or name that the manifest gives.
     pub model: String,
     pub labels: BTreeMap<String, String>,
+    /// What it says that it does for others; it grants nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provides: Vec<String>,
     /// Messages that it has not taken yet.
     #[serde(default)]
     pub messages_waiting: u32,
@@ -241,6 +244,9 @@ pub struct Deployed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub key: Option<Secret>,
+    /// What is accepted and is not quite as its author may think.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -415,6 +421,9 @@ pub struct Validated {
     pub version: Option<String>,
     /// What the manifest states and this host would not enforce: a deploy refuses it for these.
     pub unenforced: Vec<crate::problem::Fault>,
+    /// What is accepted and is not quite as its author may think.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The canonical form.
     pub manifest: serde_json::Value,
 }
