@@ -72,11 +72,11 @@ pub use quarantine::{Cause, Quarantine, Severity};
 pub use rows::{AgentRow, RevisionRow, Standing, Status};
 pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub(crate) use supervision::execution_ended;
-pub use supervision::{Supervised, Supervision};
+pub use supervision::{State, Supervised, Supervision};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
-use crate::approval::{Grant, Scope};
+use crate::approval::Grant;
 use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Allowance, Line, Near, Whose};
 use crate::call::Holder;
@@ -162,45 +162,8 @@ fn none_planned(count: &u32) -> bool {
     *count == 0
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
-pub enum State {
-    Deployed,
-    /// Nothing of it begins; what runs goes on.
-    Paused {
-        #[serde(flatten)]
-        supervision: Supervision,
-        /// When it is over by itself.
-        until: Option<Time>,
-    },
-    /// Put away: nothing of it runs until it is recovered.
-    Quarantined(Quarantine),
-    /// For good; what runs is being cancelled.
-    Revoked(Supervision),
-    /// Deleted; its executions are being cancelled.
-    Deleting {
-        home_grace_ms: u64,
-    },
-    /// `home_due`: when its work folder may be removed; none once it is, or where there never was one.
-    Archived {
-        home_due: Option<Time>,
-    },
-}
-
-impl State {
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            State::Deployed => "deployed",
-            State::Paused { .. } => "paused",
-            State::Quarantined(_) => "quarantined",
-            State::Revoked(_) => "revoked",
-            State::Deleting { .. } => "deleting",
-            State::Archived { .. } => "archived",
-        }
-    }
-}
-
 verbs! {
+    #[expect(clippy::large_enum_variant, reason = "a deploy is rare, and a command is moved few times")]
     pub enum Command {
         /// Addressed to a fresh id: where the name is an agent's, that one gets a new revision.
         "agent.deploy" => Deploy(Deployment),
@@ -655,18 +618,12 @@ impl Aggregate for Agent {
             Event::SessionOpened { session, key } => keys::opened(agent, *session, *key, stamp),
             Event::SessionEnded { session } => agent.sessions.retain(|live| live.id != *session),
             Event::Homed { worker } => agent.home = Some(*worker),
-            Event::HomeRemoved { .. } => {
-                agent.home = None;
-                agent.state = State::Archived { home_due: None };
-            }
+            Event::HomeRemoved { .. } => supervision::home_removed(agent),
             Event::ExecutionStarted { .. } => {
                 agent.open = agent.open.saturating_add(1);
                 agent.last_started_at = Some(stamp.at);
             }
-            Event::ExecutionEnded { execution } => {
-                supervision::apply_ended(agent, *execution, stamp);
-                agent.grants.retain(|grant| grant.scope != Scope::Execution { id: *execution });
-            }
+            Event::ExecutionEnded { execution } => supervision::apply_ended(agent, *execution, stamp),
             Event::RetentionDue { due } => agent.keeping.due = *due,
             planned_events!() => planned::apply(agent, event, stamp),
             grant_events!() => approval::apply(agent, event, stamp),

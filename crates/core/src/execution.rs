@@ -8,6 +8,27 @@
 //!                   └─ a lapsed connection unbinds it; it waits until another binds it
 //! ```
 //! The fold holds what decisions need (open iteration, open calls, counters, ids), never texts or history.
+/// Model calls of programs.
+macro_rules! proxy_events {
+    () => {
+        Event::ProxyCalled(_) | Event::ProxyAnswered(_) | Event::ProxyFailed(_) | Event::ProxyLost(_)
+    };
+}
+
+/// The program that an agent is.
+macro_rules! program_events {
+    () => {
+        Event::ProgramAsked { .. } | Event::ProgramEnded { .. }
+    };
+}
+
+/// What it started itself.
+macro_rules! child_events {
+    () => {
+        Event::ChildStarted { .. } | Event::ChildEnded { .. }
+    };
+}
+
 mod budget;
 mod decide;
 mod erase;
@@ -648,7 +669,7 @@ impl Aggregate for Execution {
             | Event::CallRecalled(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_) => turn::apply(execution, event, stamp),
-            Event::ProgramAsked { .. } | Event::ProgramEnded { .. } => program::apply(execution, event),
+            program_events!() => program::apply(execution, event),
             Event::ProxyCalled(called) => execution.model_calls.apply_called(called),
             Event::ProxyAnswered(answered) => proxy::apply_answered(execution, answered),
             Event::ProxyFailed(failed) => proxy::apply_failed(execution, failed),

@@ -216,34 +216,13 @@ impl Aggregate for Project {
 
     fn decide(id: ProjectId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
         let founded = draft.get::<Project>(id)?.is_some();
+        match (founded, matches!(command, Command::Found { .. })) {
+            (true, true) => return Err(refuse::<Project>(Refusal::Founded {})),
+            (false, false) => return Err(refuse::<Project>(Refusal::Unfounded {})),
+            (true, false) | (false, true) => {}
+        }
         match command {
-            Command::Found { .. } if founded => return Err(refuse::<Project>(Refusal::Founded {})),
             Command::Found { name } => draft.emit::<Project>(id, Event::Founded { project: id, name })?,
-            Command::RecordStart { .. }
-            | Command::RecordStep { .. }
-            | Command::AcceptRestore { .. }
-            | Command::RotateKey { .. }
-            | Command::SealRecords { .. }
-            | Command::CreateKey { .. }
-            | Command::RevokeKey { .. }
-            | Command::TellRefusals {}
-            | Command::SetShared(_)
-            | Command::DeleteShared { .. }
-            | Command::SetSharedQuota { .. }
-            | Command::SetAcl(_)
-            | Command::RemoveAcl { .. }
-            | Command::SetBudget { .. }
-            | Command::ApplyPolicy(_)
-            | Command::FinishRejudging { .. }
-            | Command::SetRetention { .. }
-            | Command::TrustPublisher { .. }
-            | Command::RemovePublisher { .. }
-            | Command::Retain {}
-            | Command::SweepShared {}
-                if !founded =>
-            {
-                return Err(refuse::<Project>(Refusal::Unfounded {}));
-            }
             Command::RecordStart { version } => draft.emit::<Project>(id, Event::DaemonStarted { version })?,
             Command::RecordStep { by_ms } => draft.emit::<Project>(id, Event::ClockStepped { by_ms })?,
             Command::AcceptRestore { checkpoint_size, why } => {

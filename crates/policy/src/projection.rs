@@ -78,7 +78,7 @@ impl Reads {
             ("containsAny" | "containsAll", Some(left), Some(right)) => self.contains_some(left, right),
             ("like", Some(left), _) => self.like(left, operands.get("pattern")),
             ("has", Some(left), _) => self.has(left, operands.get("attr")),
-            (".", ..) => match name_of(operator, operands) {
+            (".", ..) => match name_of(operands) {
                 Some(name) => {
                     self.whole(name);
                     true
@@ -173,12 +173,12 @@ fn is_name(name: &[String]) -> bool {
 
 /// `context.x`, or `context.input.x`.
 fn name(value: &Value) -> Option<Name> {
-    name_of(".", value.get(".")?)
+    name_of(value.get(".")?)
 }
 
-fn name_of(operator: &str, operands: &Value) -> Option<Name> {
+fn name_of(operands: &Value) -> Option<Name> {
     let (left, attr) = (operands.get("left")?, operands.get("attr")?.as_str()?);
-    let mut named = if is_context(left) { Vec::new() } else { name_of(operator, left.get(".")?)? };
+    let mut named = if is_context(left) { Vec::new() } else { name_of(left.get(".")?)? };
     named.push(attr.to_string());
     is_name(&named).then_some(named)
 }

@@ -76,12 +76,15 @@ pub(crate) fn selected(
     Ok(found)
 }
 
+/// Takes a record's index and its bytes.
+pub(crate) type EachBody<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'a;
+
 fn each_selected(
     sql: &mut dyn Sql,
     selection: &Selection,
     also: Option<&str>,
     (within, order, limit): (Range<u64>, Order, u32),
-    each: &mut dyn FnMut(u64, &[u8]) -> Result<(), Error>,
+    each: &mut EachBody<'_>,
 ) -> Result<(), Error> {
     let bodies = Bodies::of(sql);
     let clause = selection.clause(5);

@@ -247,13 +247,13 @@ impl ConnectionLoop {
                 let (runtime, is_removed) = (Arc::clone(&self.runtime), self.removing.contains(&agent));
                 self.tasks.spawn(self.files.answer(runtime, count, agent, *asked, is_removed));
             }
-            ToWorker::Stream { stream, part } => self.to_program(stream, part)?,
+            ToWorker::Stream { stream, part } => self.hand_to_program(stream, part)?,
             ToWorker::Welcome { .. } => return Err(Error::Protocol("a second welcome came")),
         }
         Ok(())
     }
 
-    fn to_program(&mut self, stream: u64, part: ToProgram) -> Result<(), Error> {
+    fn hand_to_program(&mut self, stream: u64, part: ToProgram) -> Result<(), Error> {
         let Some(to_program) = self.streams.get(&stream) else { return Ok(()) };
         let is_last = matches!(part, ToProgram::End | ToProgram::Close);
         if let Err(mpsc::error::TrySendError::Full(_)) = to_program.try_send(part) {

@@ -125,25 +125,12 @@ impl Formatter {
             What::ToolsAsked { servers } => {
                 vec![format!("MCP servers are asked for their tools: {}", servers.join(", "))]
             }
-            // Its call is told of by itself.
-            What::ProgramAsked { call } => {
-                self.program = Some(*call);
-                Vec::new()
-            }
-            What::ProgramEnded { failure: None } => Vec::new(),
-            What::ProgramEnded { failure: Some(failure) } => vec![format!("Failed: {failure}")],
+            What::ProgramAsked { .. } | What::ProgramEnded { .. } => self.of_program(&event.what),
             What::IterationParked {} => {
                 self.parked = true;
                 Vec::new()
             }
-            What::IterationUnbound { sandbox_lost, .. } if std::mem::take(&mut self.parked) => {
-                let lost = if *sandbox_lost { "; its sandbox is gone, /workspace is kept" } else { "" };
-                vec![format!("Waits without a worker{lost}")]
-            }
-            What::IterationUnbound { why, sandbox_lost } => {
-                let lost = if *sandbox_lost { "; its sandbox is lost, /workspace is kept" } else { "" };
-                vec![format!("Worker lost: {why}{lost}; waiting for another")]
-            }
+            What::IterationUnbound { why, sandbox_lost } => vec![self.unbound(why, *sandbox_lost)],
             What::JailLost { why, .. } => vec![format!("Sandbox lost: {why}; /workspace is kept")],
             What::ChildStarted { child, .. } => vec![format!("Started execution {child}")],
             What::ChildEnded { child } => vec![format!("Execution {child} has ended")],
@@ -159,6 +146,28 @@ impl Formatter {
             What::CommandRefused { verb, code, .. } => vec![format!("Refused: {verb} ({code})")],
             What::IterationBound { .. } => vec!["Worker found".to_string()],
             What::IterationClosing { .. } | What::IterationReleased { .. } => Vec::new(),
+        }
+    }
+
+    /// Its call is told of by itself.
+    fn of_program(&mut self, what: &What) -> Vec<String> {
+        if let What::ProgramAsked { call } = what {
+            self.program = Some(*call);
+        }
+        match what {
+            What::ProgramEnded { failure: Some(failure) } => vec![format!("Failed: {failure}")],
+            _ => Vec::new(),
+        }
+    }
+
+    fn unbound(&mut self, why: &str, sandbox_lost: bool) -> String {
+        match (std::mem::take(&mut self.parked), sandbox_lost) {
+            (true, true) => "Waits without a worker; its sandbox is gone, /workspace is kept".to_string(),
+            (true, false) => "Waits without a worker".to_string(),
+            (false, true) => {
+                format!("Worker lost: {why}; its sandbox is lost, /workspace is kept; waiting for another")
+            }
+            (false, false) => format!("Worker lost: {why}; waiting for another"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! How people hold an agent: pause, resume, kill, revoke, each with a note. What may begin is asked here and nowhere else.
-use super::{Agent, Event, Quarantine, Refusal, State, keys, planned, schedule};
+use super::{Agent, Event, Quarantine, Refusal, keys, planned, schedule};
 use crate::actor::Actor;
+use crate::approval::Scope;
 use crate::call::Holder;
 use crate::capability::clip;
 use crate::draft::{Draft, Stop, refuse};
@@ -17,6 +18,44 @@ pub struct Supervision {
     pub by: Actor,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum State {
+    Deployed,
+    /// Nothing of it begins; what runs goes on.
+    Paused {
+        #[serde(flatten)]
+        supervision: Supervision,
+        /// When it is over by itself.
+        until: Option<Time>,
+    },
+    /// Put away: nothing of it runs until it is recovered.
+    Quarantined(Quarantine),
+    /// For good; what runs is being cancelled.
+    Revoked(Supervision),
+    /// Deleted; its executions are being cancelled.
+    Deleting {
+        home_grace_ms: u64,
+    },
+    /// `home_due`: when its work folder may be removed; none once it is, or where there never was one.
+    Archived {
+        home_due: Option<Time>,
+    },
+}
+
+impl State {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            State::Deployed => "deployed",
+            State::Paused { .. } => "paused",
+            State::Quarantined(_) => "quarantined",
+            State::Revoked(_) => "revoked",
+            State::Deleting { .. } => "deleting",
+            State::Archived { .. } => "archived",
+        }
+    }
 }
 
 /// As people see it: who paused or revoked the agent, why, and when a pause ends.
@@ -183,6 +222,12 @@ pub(super) fn apply_ended(agent: &mut Agent, execution: ExecutionId, stamp: Stam
     agent.open = agent.open.saturating_sub(1);
     agent.killed &= agent.open > 0;
     agent.last_ended_at = Some(stamp.at);
+    agent.grants.retain(|grant| grant.scope != Scope::Execution { id: execution });
+}
+
+pub(super) fn home_removed(agent: &mut Agent) {
+    agent.home = None;
+    agent.state = State::Archived { home_due: None };
 }
 
 pub(super) fn archive_if_over(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Unread> {

@@ -35,7 +35,7 @@ pub(super) fn one(it: &mut Decider<'_, '_>, payload: Hash, n: u64, reason: Strin
     }
     let stream = Execution::stream(it.id);
     match erasing::find(it.draft, (stream, n), &payload, own_of)? {
-        Found::Here => it.emit(Event::PayloadErased { payload, reason }).map_err(Stop::from),
+        Found::Here => it.emit(Event::PayloadErased { payload, reason }),
         Found::Erased => Err(no(Refusal::Erased {})),
         Found::None => Err(no(Refusal::PayloadUnknown {})),
     }

@@ -376,10 +376,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. }
-        | Event::ProxyCalled(_)
-        | Event::ProxyAnswered(_)
-        | Event::ProxyFailed(_)
-        | Event::ProxyLost(_)
+        | proxy_events!()
         | Event::CallCalled(_)
         | Event::CallHeld(_)
         | Event::CallAllowed(_)
@@ -387,13 +384,11 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::CallRecalled(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
-        | Event::ProgramAsked { .. }
-        | Event::ProgramEnded { .. }
+        | program_events!()
         | Event::Validated { .. }
         | Event::NetworkRefused { .. }
         | Event::BudgetWarned { .. }
-        | Event::ChildStarted { .. }
-        | Event::ChildEnded { .. }
+        | child_events!()
         | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => {}

@@ -125,17 +125,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
             let hops = lineage::hops(id, parent.as_ref());
             keyed.into_iter().chain(said.into_iter().flatten()).chain(hops).collect()
         }
-        Event::IterationStarted { iteration, .. } => vec![Row::Iteration(IterationRow {
-            execution: id,
-            number: *iteration,
-            status: "running".to_string(),
-            cause: None,
-            turns: 0,
-            clock: Clock { used_ms: 0, since: Some(stamp.run) },
-            output: None,
-            started_at: stamp.at,
-            ended_at: None,
-        })],
+        Event::IterationStarted { iteration, .. } => vec![begun(id, *iteration, stamp)],
         Event::ToolsAsked { iteration, calls } => {
             let row = |(ordinal, call): (u32, &Proposed)| call.row(Holder::Execution(id), *iteration, 0, ordinal, true);
             (0..).zip(calls).map(row).collect()
@@ -151,9 +141,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. } => of_model(id, before, event, stamp),
-        Event::ProxyCalled(_) | Event::ProxyAnswered(_) | Event::ProxyFailed(_) | Event::ProxyLost(_) => {
-            proxy::rows(before, event)
-        }
+        proxy_events!() => proxy::rows(before, event),
         Event::CallCalled(called) => {
             let rows = before.map(|execution| call::called_rows(execution.agent, called, stamp)).into_iter().flatten();
             check_row(id, before, called.check.as_deref()).into_iter().chain(rows).collect()
@@ -184,10 +172,23 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         | Event::IterationReleased { .. }
         | Event::IterationParked { .. }
         | Event::NetworkRefused { .. }
-        | Event::ChildStarted { .. }
-        | Event::ChildEnded { .. }
+        | child_events!()
         | Event::Refused(_) => Vec::new(),
     }
+}
+
+fn begun(id: ExecutionId, iteration: u32, stamp: Stamp) -> Row {
+    Row::Iteration(IterationRow {
+        execution: id,
+        number: iteration,
+        status: "running".to_string(),
+        cause: None,
+        turns: 0,
+        clock: Clock { used_ms: 0, since: Some(stamp.run) },
+        output: None,
+        started_at: stamp.at,
+        ended_at: None,
+    })
 }
 
 fn blocked_rows(

@@ -326,8 +326,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }
         | Event::ToolsAsked { .. }
-        | Event::ProgramAsked { .. }
-        | Event::ProgramEnded { .. }
+        | program_events!()
         | Event::IterationBound { .. }
         | Event::IterationUnbound { .. }
         | Event::JailLost { .. }
@@ -340,12 +339,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::Ended { .. }
         | Event::NetworkRefused { .. }
         | Event::BudgetWarned { .. }
-        | Event::ChildStarted { .. }
-        | Event::ProxyCalled(_)
-        | Event::ProxyAnswered(_)
-        | Event::ProxyFailed(_)
-        | Event::ProxyLost(_)
-        | Event::ChildEnded { .. }
+        | child_events!()
+        | proxy_events!()
         | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => {}

@@ -3,8 +3,8 @@
 
 use super::Note;
 use super::canonical::{
-    AccessMode, AgentKind, DependencyType, Guard, Manifest, NetworkMode, Resources, Runtime, Security, Spec, Tool,
-    Trigger, Volume,
+    AccessMode, AgentKind, DependencyType, Guard, Manifest, NetworkMode, Resources, Runtime, Secret, Security, Spec,
+    Tool, Trigger, Volume,
 };
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::validator::Validator;
@@ -37,7 +37,7 @@ impl Manifest {
             dependencies,
         } = &self.spec;
         if let Some(stated) = runtime {
-            runtime_of(stated, &mut list);
+            runtime_of(stated, tools.is_some(), &mut list);
         }
         let woken = schedule.is_some() || triggers.iter().any(|trigger| *trigger != Trigger::Manual);
         list.when(
@@ -48,9 +48,6 @@ impl Manifest {
         );
         let backend = self.backend(host).map_err(|problem| list.problems.push(problem)).ok();
         validators(self.validators(), &mut list);
-        let unasked = self.kind() == AgentKind::Command && tools.is_some();
-        let reason = "a program of kind `command` has no way to ask for capabilities yet";
-        list.when(unasked, "spec.tools", reason, LEAVE);
         for (index, tool) in tools.iter().flatten().enumerate() {
             tool_of(tool, &format!("spec.tools[{index}]"), &mut list);
         }
@@ -62,11 +59,8 @@ impl Manifest {
             volume_of(volume, &volumes[..index], &format!("spec.volumes[{index}]"), host, &mut list);
         }
         sizes(security.as_ref(), volumes, &mut list);
-        for (index, secret) in secrets
-            .iter()
-            .enumerate()
-            .filter(|(_, secret)| !USED_BY.iter().any(|uses| secret.capability.as_str() == *uses))
-        {
+        let unused = |secret: &Secret| !USED_BY.iter().any(|uses| secret.capability.as_str() == *uses);
+        for (index, secret) in secrets.iter().enumerate().filter(|(_, secret)| unused(secret)) {
             let reason = format!("`{}` uses no secret", secret.capability);
             let way_out = format!("name what does: {}", USED_BY.join(", "));
             list.add(&format!("spec.secrets[{index}].capability"), reason, way_out);
@@ -131,10 +125,14 @@ impl List {
     }
 }
 
-fn runtime_of(runtime: &Runtime, list: &mut List) {
+fn runtime_of(runtime: &Runtime, has_tools: bool, list: &mut List) {
     let kind = runtime.kind.unwrap_or(AgentKind::Llm);
     match kind {
-        AgentKind::Llm | AgentKind::Command | AgentKind::Hooks => {}
+        AgentKind::Llm | AgentKind::Hooks => {}
+        AgentKind::Command => {
+            let reason = "a program of kind `command` has no way to ask for capabilities yet";
+            list.when(has_tools, "spec.tools", reason, LEAVE);
+        }
         AgentKind::Acp => {
             let reason = format!("agents of kind `{}` are not started yet", kind.as_str());
             list.add("spec.runtime.kind", reason, "use `kind: command`, or leave it out");

@@ -14,7 +14,7 @@ use tenure_core::id::KeyId;
 use tenure_core::judge::Digest;
 use tenure_core::ledger::{NOTHING_BEFORE, leaf, read};
 use tenure_core::manifest::{Missed, Overlap, Trigger};
-use tenure_core::{access, agent, execution, fleet, project, secret, session};
+use tenure_core::{access, agent, execution, fleet, package, project, secret, session};
 
 /// A history with every kind of event that this release writes.
 #[expect(clippy::too_many_lines, reason = "one list, of one command for each kind of event")]
@@ -185,6 +185,9 @@ fn history_of_sessions(office: Office) -> Office {
     desk.close().expect("it is open");
     desk.release().expect("it ended with a jail");
     desk.erase().expect("it has ended");
+    desk.open_another().expect("its key lives");
+    desk.invoke("agent.whoami").expect("it is recorded");
+    desk.close().expect("it is open");
     desk.rotate(1_000).expect("it is deployed");
     desk.office.world.pass(1_000);
     desk.end_key().expect("it is due");
@@ -251,6 +254,7 @@ fn the_unreleased_ledger_holds_every_kind_of_event_as_this_program_writes_it() {
         .chain(fleet::Event::KINDS)
         .chain(session::Event::KINDS)
         .chain(secret::Event::KINDS)
+        .chain(package::Event::KINDS)
         .map(|kind| (*kind).to_string());
     assert_eq!(known.collect::<BTreeSet<_>>(), kinds, "a kind is not in the golden ledger");
 }

@@ -107,15 +107,13 @@ where
             }
             Some(frame) = received.recv(), if held.is_none() => {
                 silent = 0;
-                let frame = clean.frame(app, frame);
-                let frame = match frame {
-                    FromWorker::Stream { stream, part } => {
-                        streams.take(app, &connection, stream, part);
-                        continue;
+                match clean.frame(app, frame) {
+                    FromWorker::Stream { stream, part } => streams.take(app, &connection, stream, part),
+                    frame => {
+                        let report = sort(app, &mut pending, frame);
+                        held = report.and_then(|report| reports.try_send(report).err()).map(unsent);
                     }
-                    frame => frame,
-                };
-                held = sort(app, &mut pending, frame).and_then(|report| reports.try_send(report).err()).map(unsent);
+                }
             }
         }
     };

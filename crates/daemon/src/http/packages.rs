@@ -48,7 +48,7 @@ async fn push(
     Operator(caller): Operator,
     Content(bytes): Content<ARCHIVE_BYTES_MAX>,
 ) -> Answer<PushedPackage> {
-    let (opened, bytes) = package::open(bytes.to_vec(), |bytes| archive::open(bytes)).await?;
+    let (opened, bytes) = package::open(bytes.to_vec(), archive::open).await?;
     let id = api.app.committer.mint_package();
     // As it is: what was signed must not be changed, and it is packed, so that no value could be found in it.
     let archive = api.app.committer.sealed_payload(bytes);

@@ -113,14 +113,13 @@ async fn erase_payload(
     let unknown = |what: &str| Failure::from(Code::PayloadUnknown.problem(what.to_string()));
     let payload = wanted.parse::<Hash>().map_err(|_| unknown("it is no hash of 64 hexadecimal digits"))?;
     let meta = api.naming(payload).await?.ok_or_else(|| unknown("no record names it"))?;
-    let command = match meta.stream {
-        Stream::Execution(id) => {
-            Command::Execution(id, execution::Command::ErasePayload { payload, n: meta.n, reason })
-        }
-        Stream::Session(id) => Command::Session(id, session::Command::ErasePayload { payload, n: meta.n, reason }),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => {
-            return Err(unknown(&format!("record {} of {} brought it", meta.index, meta.stream)));
-        }
+    let n = meta.n;
+    let command = if let Stream::Execution(id) = meta.stream {
+        Command::Execution(id, execution::Command::ErasePayload { payload, n, reason })
+    } else if let Stream::Session(id) = meta.stream {
+        Command::Session(id, session::Command::ErasePayload { payload, n, reason })
+    } else {
+        return Err(unknown(&format!("record {} of {} brought it", meta.index, meta.stream)));
     };
     api.app.committer.commit(caller.actor, command).await?;
     let (stream, status) = (meta.stream.to_string(), "erased".to_string());

@@ -315,9 +315,7 @@ impl Open {
             E::ProxyAnswered(model_call::Answered { call, .. })
             | E::ProxyFailed(model_call::Failed { call, .. })
             | E::ProxyLost(model_call::Lost { call, .. }) => {
-                if !self.proxied.remove(call) {
-                    find(format!("ends {call}, a program's model call that is not open"));
-                }
+                self.ends_proxied(*call, find);
             }
             E::Ended { .. } => {
                 let open = self.calls.len() + self.proxied.len() + usize::from(self.model.is_some());
@@ -350,6 +348,12 @@ impl Open {
             | E::IterationCompleted { .. }
             | E::IterationFailed { .. }
             | E::Refused(_) => {}
+        }
+    }
+
+    fn ends_proxied(&mut self, call: CallId, find: &mut dyn FnMut(String)) {
+        if !self.proxied.remove(&call) {
+            find(format!("ends {call}, a program's model call that is not open"));
         }
     }
 

@@ -7,6 +7,7 @@
 //! killed before COMMIT: it goes at the next start; after it: the next start puts it into its place
 //! ```
 use super::batch::WriterState;
+use crate::events::EachBody;
 use crate::export::export_picked;
 use crate::sealed::{self, IS_STUB, Stub};
 use crate::sql::{Cell, Sql};
@@ -216,7 +217,7 @@ fn sealed_record(line: &[u8], over: &HashSet<String>) -> Result<Option<(u64, Has
 }
 
 /// Each line with its end, and where it begins.
-fn each_line(path: &Path, each: &mut dyn FnMut(u64, &[u8]) -> Result<(), Error>) -> Result<(), Error> {
+fn each_line(path: &Path, each: &mut EachBody<'_>) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::file("reading a sealed file", &error);
     let mut reader = BufReader::new(File::open(path).map_err(failed)?);
     let (mut offset, mut line) = (0, Vec::new());

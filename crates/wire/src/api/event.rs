@@ -461,20 +461,11 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         Event::ProxyCalled(_) | Event::ProxyAnswered(_) | Event::ProxyFailed(_) | Event::ProxyLost(_) => {
             proxy_what(event)
         }
-        Event::CallCalled(called) => What::CallCalled {
-            call: called.call,
-            capability: called.capability.clone(),
-            target: called.shown.clone().into(),
-            rules: called.judgement.rules.clone(),
-        },
+        Event::CallCalled(called) => call_called(called),
         Event::CallHeld(held) => call_held(held),
         Event::CallAllowed(allowed) => call_allowed(allowed),
         Event::CallReleased(released) => What::CallReleased { call: released.call, approval: released.approval },
-        Event::CallRecalled(recalled) => What::CallRecalled {
-            call: recalled.call,
-            capability: recalled.capability.clone(),
-            why: recalled.to_string(),
-        },
+        Event::CallRecalled(recalled) => call_recalled(recalled),
         Event::ToolsAsked { calls, .. } => {
             let named = calls.iter().filter_map(|call| Some(mcp::Name::parse(&call.capability)?.server.to_string()));
             What::ToolsAsked { servers: named.collect() }
@@ -506,6 +497,19 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
             What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
         }
     }
+}
+
+fn call_called(called: &call::Called) -> What {
+    What::CallCalled {
+        call: called.call,
+        capability: called.capability.clone(),
+        target: called.shown.clone().into(),
+        rules: called.judgement.rules.clone(),
+    }
+}
+
+fn call_recalled(recalled: &call::Recalled) -> What {
+    What::CallRecalled { call: recalled.call, capability: recalled.capability.clone(), why: recalled.to_string() }
 }
 
 fn proxy_what(event: &Event) -> What {
