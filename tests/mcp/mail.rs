@@ -15,7 +15,7 @@ const USER: &str = "email-bot@example.com";
 const PASSWORD: &str = "correct-horse-battery-17";
 const INVOICE: &str = "From: Ada <ada@example.com>\r\nTo: email-bot@example.com\r\nSubject: Invoice 17\r\n\
     Message-ID: <i17@example.com>\r\n\r\nPlease pay 12 EUR for the pencils.\r\n";
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// A program that says something a line; it ends with this value.
 struct Beside {
@@ -100,13 +100,13 @@ fn daemon_command(daemon: &Daemon, arguments: &[&str]) -> Command {
 }
 
 /// The first thing that is not none.
-fn waited<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn waited<T>(what: impl Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < WITHIN, "waited in vain: {what}");
+        assert!(begun.elapsed() < WITHIN, "waited in vain: {}", what());
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -161,7 +161,8 @@ fn an_invoice_is_read_and_its_sender_answered_with_a_password_that_nobody_inside
     assert_eq!(record["status"], "completed", "{record:#}\n{}", daemon.log());
 
     // The bookkeeper answers, which wakes it again; its answer waits for a person.
-    let approval = waited("an approval", || {
+    let unseen = || format!("an approval: {}", heard.lock().expect("no test thread panicked with it"));
+    let approval = waited(unseen, || {
         let waiting = daemon.json(&["approval", "list"]);
         waiting.as_array()?.first()?["id"].as_str().map(str::to_string)
     });
