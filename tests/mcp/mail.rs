@@ -15,7 +15,7 @@ const USER: &str = "email-bot@example.com";
 const PASSWORD: &str = "correct-horse-battery-17";
 const INVOICE: &str = "From: Ada <ada@example.com>\r\nTo: email-bot@example.com\r\nSubject: Invoice 17\r\n\
     Message-ID: <i17@example.com>\r\n\r\nPlease pay 12 EUR for the pencils.\r\n";
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// A program that says something a line; it ends with this value.
 struct Beside {
@@ -51,7 +51,9 @@ fn script(heard: &Heard, port: u64) -> Script {
     let heard = Arc::clone(heard);
     Arc::new(move |request, answered| {
         heard.lock().expect("no test thread panicked with it").push_str(&request.to_string());
-        let messages = woken_with(request);
+        // A list of mails is one of objects too.
+        let mut messages = woken_with(request);
+        messages.retain(|message| message.get("message").is_some());
         let is_bot = said(request).contains("You watch a mailbox");
         match (is_bot, messages.first(), answered) {
             (true, None, 0) => Say::Calls(vec![("mcp.mail.list_messages", json!({}))]),
