@@ -81,7 +81,7 @@ class Mailbox:
         for uid in reversed(uids[-20:]):
             head = self.fetch(uid, "(BODY.PEEK[HEADER])")
             mails.append({"id": uid, "from": str(head["From"]), "subject": str(head["Subject"]), "date": str(head["Date"])})
-        return {"messages": mails, "not_shown": max(0, len(uids) - 20)}
+        return {"mails": mails, "not_shown": max(0, len(uids) - 20)}
 
     def read_message(self, id):
         mail = self.fetch(id, "(BODY.PEEK[])")
