@@ -86,15 +86,20 @@ fn a_reconciler_that_does_not_run_is_missed() {
 fn every_kind_of_event_of_an_execution_and_a_worker_happens() {
     // Agents that start agents do so in the other world; here they seldom come to it.
     // People are asked nothing here, and no agent has an MCP server.
-    const NEVER: [&str; 9] = [
+    const NEVER: [&str; 14] = [
         "execution.child_started",
         "execution.child_ended",
         "iteration.tools_asked",
+        "proxy.called",
+        "proxy.answered",
+        "proxy.failed",
+        "proxy.lost",
         "call.held",
         "call.allowed",
         "call.released",
         "call.recalled",
         "iteration.parked",
+        "execution.payload_erased",
         "worker.surveyed",
     ];
     let mut kinds = BTreeSet::new();

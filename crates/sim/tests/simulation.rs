@@ -23,23 +23,31 @@ fn seeds_hold_in_memory() {
 #[test]
 fn every_kind_of_event_happens() {
     // Nobody brings agents files here, nor other rules, nor another key, nor reads their alerts; sessions are heard by their
-    // calls alone, and seldom hold a call that is taken back; no agent has an MCP server.
-    const NEVER: [&str; 15] = [
+    // calls alone, and seldom hold a call that is taken back; no agent has an MCP server, and no program asks a model.
+    const NEVER: [&str; 23] = [
         "restore.accepted",
         "ledger.key_rotated",
         "ledger.sealed",
         "policy.applied",
         "policy.rejudged",
+        "publisher.trusted",
+        "publisher.removed",
         "agent.file_put",
         "agent.file_put_ended",
         "alert.acknowledged",
         "iteration.tools_asked",
+        "proxy.called",
+        "proxy.answered",
+        "proxy.failed",
+        "proxy.lost",
         "call.released",
         "call.recalled",
+        "execution.payload_erased",
         "session.heard",
         "call.cancel_requested",
         "call.released",
         "call.recalled",
+        "session.payload_erased",
     ];
     let mut kinds = BTreeSet::new();
     for seed in 3_000_000..3_000_800 {

@@ -35,7 +35,11 @@ const NOT_RUN: [(&str, &str); 16] = [
 const ADDRESS: &str = "http://127.0.0.1:7800";
 
 /// Pages that no test of one host can run.
-const PAGES: [(&str, &str); 1] = [("remote.md", "two hosts and their certificates; tests/verbs has its parts")];
+const PAGES: [(&str, &str); 3] = [
+    ("model-proxy.md", "its program runs in a sandbox with a library of its own; tests/programs has it"),
+    ("packages.md", "a publisher's key and a folder of its own; tests/verbs/package.rs has it"),
+    ("remote.md", "two hosts and their certificates; tests/verbs has its parts"),
+];
 
 /// How a command begins, and how it must end where that is not well.
 const ENDS: [(&str, i32, &str); 16] = [

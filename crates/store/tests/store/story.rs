@@ -311,8 +311,10 @@ fn an_execution_that_has_begun_is_queued_before_older_ones_that_have_not_and_eac
     world.turn(&store, begun, 0);
     let reasons = world.payload("it ended with 1");
     let finding = execution::Finding { validator: "exit_code".into(), pass: false, score_milli: 0, reasons };
+    let (connection, since) = (worker.1, world.now.run);
+    let unbind = execution::Command::Unbind { connection, since, why: "its worker is gone".into() };
+    world.run_execution(&store, begun, unbind);
     world.run_execution(&store, begun, execution::Command::Validate { iteration: 1, index: 0, finding });
-    world.release(&store, begun, worker.1);
     assert_eq!(world::get::<Execution>(&store, begun).status().0, Status::Queued);
     assert_eq!(queue(), [(begun, 0), (oldest, 1), (newest, 2)]);
 }

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::Path;
 use tenure_core::access::Role;
 use tenure_core::aggregate::{Command, Event};
-use tenure_core::bound::Hash;
+use tenure_core::bound::{Hash, Payload};
 use tenure_core::call::EndCall;
 use tenure_core::comms::Priority;
 use tenure_core::execution;
-use tenure_core::id::{AgentId, ExecutionId, ProjectId, SecretId, SessionId};
+use tenure_core::id::{AgentId, ExecutionId, PackageId, ProjectId, SecretId, SessionId};
 use tenure_core::judge::Digest;
+use tenure_core::package::{self, archive};
 use tenure_core::row::Row;
 use tenure_core::secret::{self, Binding};
 use tenure_core::{agent, ledger, project, session, state};
@@ -77,6 +78,7 @@ pub(crate) fn make(dir: &Path) {
     let apply = project::policy::Apply { digest, bundle, expected: None, repeats: None, note: Some("first".into()) };
     world.run(&store, Command::Project(project, project::Command::ApplyPolicy(apply))).unwrap();
     connects(&mut world, &store, agent);
+    pushes(&mut world, &store, project);
     let validated = world.deploy_under(&store, "validated", &world::validated_plan(2));
     let checked = world.start(&store, validated, None);
     world.bind(&store, checked, worker);
@@ -205,6 +207,24 @@ fn connects(world: &mut World, store: &Store, agent: AgentId) {
     let body = world.payload("\"read this\"");
     let post = agent::Post { body, priority: Priority::Normal, correlation: None, deadline: None, idempotency: None };
     world.run(store, Command::Agent(agent, agent::Command::Post(post))).unwrap();
+}
+
+/// A package of a trusted publisher.
+fn pushes(world: &mut World, store: &Store, project: ProjectId) {
+    let key = archive::Key::from_bytes(&[7; 32]);
+    let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: packed, version: 1.0.0}\n\
+                spec: {runtime: {kind: command, command: [sh, main.sh]}}\n";
+    let file = |path: &str, text: &str| archive::File {
+        path: path.into(),
+        executable: false,
+        bytes: text.as_bytes().to_vec(),
+    };
+    let built = archive::build(vec![file("agent.yaml", text), file("main.sh", "echo 1")], Some(&key)).unwrap();
+    let trust = project::Command::TrustPublisher { name: "us".into(), key: archive::publisher_of(&key) };
+    world.run(store, Command::Project(project, trust)).unwrap();
+    let contents = archive::open(&built).unwrap().contents;
+    let (id, archive) = (PackageId::mint(&mut world.mint()), Payload::new([3; 16], built));
+    world.run(store, Command::Package(id, package::Command::Push { contents, archive })).unwrap();
 }
 
 fn keep_values(world: &mut World, store: &Store, agent: AgentId, project: ProjectId) {
@@ -370,7 +390,7 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
     (
         "a migration that is not put down",
         |db, _| run(db, "DELETE FROM migrations WHERE name = (SELECT max(name) FROM migrations)"),
-        &["migration `0019 ", "is not put down"],
+        &["migration `0020 ", "is not put down"],
     ),
     ("a changed frontier", |db, _| run(db, "UPDATE heads SET frontier = zeroblob(length(frontier))"), &["frontier"]),
     (
