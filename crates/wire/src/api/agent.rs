@@ -191,11 +191,11 @@ pub struct Pause {
 pub struct Quarantine {
     /// `crash`, `resource_abuse`, `security_violation` or `manual`, which holds without it.
     #[serde(default, rename = "type")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^(crash|resource_abuse|security_violation|manual)$"))]
     pub cause: Cause,
     /// `low`, `medium` (which holds without it), `high` or `critical`: recovery may be tried 5, 3, 1 or 0 times.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^(low|medium|high|critical)$"))]
     pub severity: Severity,
     /// What happened; kept in the ledger, and shown; cut at 250 bytes.
     #[serde(default)]
