@@ -226,6 +226,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentPaused
         | Code::AgentQuarantined
         | Code::AgentNotQuarantined
+        | Code::AgentKindNotStarted
         | Code::MaxRetriesExceeded
         | Code::AgentRevoked
         | Code::AgentEnding

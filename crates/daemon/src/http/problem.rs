@@ -271,7 +271,7 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         R::PlanLost {} => Code::LedgerBroken.problem("what its agent's revision runs by is not in the store"),
         R::KindNotStarted { kind } => {
             let detail = format!("agents of kind `{}` are registered, and nothing starts them yet", kind.as_str());
-            Code::Conflict.problem(detail).hint("use an agent of kind `llm` or `command`")
+            Code::AgentKindNotStarted.problem(detail)
         }
         R::Stale {}
         | R::NotConnected {}
