@@ -11,9 +11,9 @@ use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
 const LATER: [(&str, &str, &str); 7] = [
-    ("agent start", "agents that are programs", "`tenure execute NAME`"),
-    ("agent stop", "agents that are programs", "`tenure execution cancel ID`"),
-    ("agent upgrade", "agents that are programs", "`tenure agent deploy FILE` makes the next revision"),
+    ("agent start", "code agents that run all the time", "`tenure execute NAME`"),
+    ("agent stop", "code agents that run all the time", "`tenure execution cancel ID`"),
+    ("agent upgrade", "code agents that run all the time", "`tenure agent deploy FILE` makes the next revision"),
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),
     ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),

@@ -80,7 +80,7 @@ fn a_mistyped_word_gets_the_near_one_and_a_word_of_a_later_release_is_said_to_be
     assert_eq!(later.code, 9, "{}", later.stderr);
     insta::assert_snapshot!(later.stderr, @r"
     error: `tenure agent stop` is not in this release
-      it comes with agents that are programs
+      it comes with code agents that run all the time
     next: today: `tenure execution cancel ID`
     ");
 }

@@ -37,6 +37,7 @@ pub mod model_call;
 pub mod retention;
 pub mod comms;
 pub mod secret;
+pub mod ustar;
 pub mod package;
 pub mod item;
 pub mod execution;

@@ -10,7 +10,7 @@ use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{self, Day};
 use crate::capability::clip;
 use crate::draft::Draft;
-use crate::execution::Usage;
+use crate::execution::{Usage, Used};
 use crate::id::{AgentId, CallId};
 use crate::owed::{Obligation, Owed};
 use crate::row::Row;
@@ -22,7 +22,15 @@ pub const OPEN_MAX: usize = 8;
 /// Calls that one holder may ever make: answers that nobody counts would never come to an end by tokens or money.
 pub const CALLS_MAX: u32 = 10_000;
 /// The most that one report of a provider adds: what is beyond could not be recorded.
-const AMOUNT_MAX: u64 = 1 << 40;
+pub(crate) const AMOUNT_MAX: u64 = 1 << 40;
+const RETRY_FIRST_MS: u64 = 1_000;
+/// The longest pause before a provider is asked again, where it names none itself.
+pub const RETRY_LAST_MS: u64 = 60_000;
+
+/// Before a request that failed is tried again; `retries`: how often it was before.
+pub fn backoff_ms(retries: u32) -> u64 {
+    RETRY_FIRST_MS.saturating_mul(1 << retries.min(16)).min(RETRY_LAST_MS)
+}
 
 /// What a holder keeps of its programs' model calls.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -81,7 +89,7 @@ pub struct Failure {
     pub kind: String,
     /// Clipped where it is recorded; no secret may stand in it.
     pub sentence: String,
-    pub used: crate::execution::Used,
+    pub used: Used,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,17 +209,10 @@ impl Open {
     }
 
     pub(crate) fn failed(&self, failure: Failure) -> Failed {
-        use crate::execution::Used;
-        let (usage, charged_micro_usd, charged_tokens) = match failure.used {
-            Used::Nothing => (None, None, None),
-            Used::Unknown => (None, self.reserved_micro_usd, Some(self.reserved_tokens)),
-            Used::Counted(usage) => {
-                let usage = recordable(usage);
-                (Some(usage), usage.micro_usd, None)
-            }
-        };
+        let Charge { usage, micro_usd, tokens } =
+            Charge::of(failure.used, self.reserved_micro_usd, self.reserved_tokens);
         let (failure, sentence) = (clip(&failure.kind), clip(&failure.sentence));
-        Failed { call: self.id, failure, sentence, charged_micro_usd, charged_tokens, usage }
+        Failed { call: self.id, failure, sentence, charged_micro_usd: micro_usd, charged_tokens: tokens, usage }
     }
 
     /// Its jail ends before its answer is whole: what it held is used up.
@@ -220,7 +221,7 @@ impl Open {
             call: self.id,
             kind: "withdrawn".to_string(),
             sentence: "the jail of the program that asked has ended".to_string(),
-            used: crate::execution::Used::Unknown,
+            used: Used::Unknown,
         })
     }
 
@@ -234,6 +235,27 @@ impl Open {
             day: Some(self.day),
             tokens: self.reserved_tokens,
             micro_usd: self.reserved_micro_usd,
+        }
+    }
+}
+
+/// What a call that failed is charged: what was counted, or else all that it held.
+pub(crate) struct Charge {
+    pub(crate) usage: Option<Usage>,
+    pub(crate) micro_usd: Option<u64>,
+    /// Where nobody counted them.
+    pub(crate) tokens: Option<u64>,
+}
+
+impl Charge {
+    pub(crate) fn of(used: Used, held_micro_usd: Option<u64>, held_tokens: u64) -> Charge {
+        match used {
+            Used::Nothing => Charge { usage: None, micro_usd: None, tokens: None },
+            Used::Unknown => Charge { usage: None, micro_usd: held_micro_usd, tokens: Some(held_tokens) },
+            Used::Counted(usage) => {
+                let usage = recordable(usage);
+                Charge { usage: Some(usage), micro_usd: usage.micro_usd, tokens: None }
+            }
         }
     }
 }

@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tenure_core::call::Holder;
-use tenure_core::id::AgentId;
 
 /// Room that each side of a stream has at its beginning.
 pub const WINDOW: usize = 64 * 1024;
@@ -36,7 +35,6 @@ pub fn part(text: &str) -> (&str, &str) {
 /// Whose jail a stream comes from. The worker says so by the listener that it came by; nothing that a program sends does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenStream {
-    pub agent: AgentId,
     pub holder: Holder,
     /// Which jail of its holder.
     pub iteration: u32,

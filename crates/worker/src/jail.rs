@@ -169,7 +169,7 @@ impl JailTask {
 
     async fn serve(&mut self, opened: OpenJail, rules: Rules, first: QueuedCall) -> End {
         let OpenJail { mut jail, allowance, claim } = opened;
-        let models = match self.listen(first.call.agent, &mut jail) {
+        let models = match self.listen(&mut jail) {
             Ok(models) => models,
             Err(error) => {
                 tracing::warn!(%error, "a jail's model listener cannot be watched; its programs are refused there");
@@ -216,9 +216,9 @@ impl JailTask {
         }
     }
 
-    fn listen(&self, agent: AgentId, jail: &mut Sandbox) -> std::io::Result<Option<ModelListener>> {
+    fn listen(&self, jail: &mut Sandbox) -> std::io::Result<Option<ModelListener>> {
         let (Some(link), Some(listener)) = (self.models.clone(), jail.take_service_listener()) else { return Ok(None) };
-        ModelListener::open(listener, agent, self.key, link, self.events.clone()).map(Some)
+        ModelListener::open(listener, self.key, link, self.events.clone()).map(Some)
     }
 
     /// Until it is told to close (Ok) or the jail is of no more use (Err: why).

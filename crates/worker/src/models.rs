@@ -17,7 +17,6 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::id::AgentId;
 use tenure_wire::frame::FromWorker;
 use tenure_wire::stream::{OpenStream, ToProgram};
 use tokio::net::TcpListener;
@@ -63,14 +62,13 @@ impl ModelListener {
     /// If the listener cannot be watched.
     pub(crate) fn open(
         listener: std::net::TcpListener,
-        agent: AgentId,
         key: Key,
         link: StreamLink,
         events: mpsc::Sender<JailEvent>,
     ) -> io::Result<ModelListener> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let exchanges = Arc::new(Exchanges::new(agent, key, link, events));
+        let exchanges = Arc::new(Exchanges::new(key, link, events));
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, exchanges));
         Ok(ModelListener { _serving: serving })

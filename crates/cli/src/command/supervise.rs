@@ -47,11 +47,16 @@ pub async fn run(act: Act, whom: Supervise, settings: &Settings, output: Output)
         }
         Ok(client.supervise_agent(name, act, &body).await?)
     };
-    let text = |agent: &Agent| match act {
-        Act::Resume => format!("Resumed agent \"{}\"", agent.name),
-        Act::Recover => format!("Recovered agent \"{}\": it may begin again", agent.name),
-        Act::Kill => format!("Killed what ran of agent \"{}\"; it may begin again", agent.name),
-        Act::Revoke => format!("Revoked agent \"{}\" for good; its history and state stay", agent.name),
-    };
+    let text = |agent: &Agent| told(act, &agent.name);
     each(&whom.agents, output, supervise, text).await
+}
+
+/// What was done to the agent.
+pub fn told(act: Act, name: &str) -> String {
+    match act {
+        Act::Resume => format!("Resumed agent \"{name}\""),
+        Act::Kill => format!("Killed what ran of agent \"{name}\"; it may begin again"),
+        Act::Recover => format!("Recovered agent \"{name}\": it may begin again"),
+        Act::Revoke => format!("Revoked agent \"{name}\" for good; its history and state stay"),
+    }
 }

@@ -65,7 +65,7 @@ fn at_a_terminal_the_agents_are_seen_at_work_and_held_and_the_terminal_is_given_
         ("The answer is 42.", "p"),
         ("coder is paused", "k"),
         ("Kill what runs of coder?", "y"),
-        ("is killed", "q"),
+        ("Killed what ran", "q"),
     ];
     let left = at_terminal(&house, &steps, &["agents"], &[]);
     assert_eq!(left.code, 0, "{}{}", left.raw, left.stderr);

@@ -411,9 +411,6 @@ fn fresh(kind: AgentKind, number: u32, binding: Binding, run: Run) -> Iteration 
         calls: 0,
         blocked: 0,
         parked: false,
-        step: match kind {
-            AgentKind::Command => Step::Program { call: None },
-            AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => Step::thinking(run),
-        },
+        step: Step::next(kind, None, run),
     }
 }

@@ -3,8 +3,8 @@ use super::budget;
 use super::decide::{Decider, close, failed, no};
 use super::{
     Answer, CallModel, Cause, Check, Event, Execution, Iteration, MODEL_LOSSES_MAX, MODEL_RETRIES_MAX, ModelCall,
-    ModelFailure, Phase, Reason, Refusal, Remedy, Step, TURN_CALLS_MAX, Turn, Usage, Used, iteration::step_calls,
-    lineage, validation,
+    ModelFailure, Phase, Reason, Refusal, Remedy, Step, TURN_CALLS_MAX, Turn, Usage, iteration::step_calls, lineage,
+    validation,
 };
 use crate::actor::Actor;
 use crate::approval::Held;
@@ -15,18 +15,14 @@ use crate::capability::{self, Place, mcp};
 use crate::draft::Stop;
 use crate::id::CallId;
 use crate::manifest::AgentKind;
-use crate::model_call::recordable;
+use crate::model_call::{AMOUNT_MAX, Charge, RETRY_LAST_MS, backoff_ms, recordable};
 use crate::time::{Run, Stamp};
 
-const RETRY_FIRST_MS: u64 = 1_000;
-const RETRY_LAST_MS: u64 = 60_000;
-/// The most that one report of a provider adds, and that all add up to: what is beyond could not be recorded.
-const USAGE_MAX: u64 = 1 << 40;
 const SPENT_MAX: u64 = 1 << 52;
 
 pub(super) fn call_model(it: &mut Decider<'_, '_>, mut call: CallModel) -> Result<(), Stop> {
-    call.reserved_tokens = call.reserved_tokens.min(USAGE_MAX);
-    call.reserved_micro_usd = call.reserved_micro_usd.map(|cost| cost.min(USAGE_MAX));
+    call.reserved_tokens = call.reserved_tokens.min(AMOUNT_MAX);
+    call.reserved_micro_usd = call.reserved_micro_usd.map(|cost| cost.min(AMOUNT_MAX));
     let iteration = it.iteration()?;
     match &iteration.step {
         Step::Thinking { attempt, call: ModelCall::Due { .. }, .. }
@@ -110,7 +106,7 @@ pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFai
     let for_good = failed(Reason::ModelError, format!("{kind}: {sentence}"));
     let (retry_at, cause) = match failure.remedy {
         Remedy::Again { after_ms } if retries < MODEL_RETRIES_MAX => {
-            let pause = RETRY_FIRST_MS.saturating_mul(1 << retries.min(16)).min(RETRY_LAST_MS);
+            let pause = backoff_ms(retries);
             let pause = after_ms.map_or(pause, |wanted| wanted.clamp(pause, 10 * RETRY_LAST_MS));
             (Some(it.draft.stamp.run.plus_ms(pause)), None)
         }
@@ -118,14 +114,8 @@ pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFai
         Remedy::NextIteration => (None, Some(Cause::Unanswered { failure: kind.clone() })),
         Remedy::Again { .. } | Remedy::Elsewhere | Remedy::None => (None, Some(for_good)),
     };
-    let (usage, charged_micro_usd, charged_tokens) = match failure.used {
-        Used::Nothing => (None, None, None),
-        Used::Unknown => (None, held_micro_usd, Some(held_tokens)),
-        Used::Counted(usage) => {
-            let usage = recordable(usage);
-            (Some(usage), usage.micro_usd, None)
-        }
-    };
+    let Charge { usage, micro_usd: charged_micro_usd, tokens: charged_tokens } =
+        Charge::of(failure.used, held_micro_usd, held_tokens);
     it.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd, charged_tokens, usage })?;
     budget::tell_shared(it)?;
     match cause {
@@ -145,6 +135,14 @@ pub(super) fn lose_model(it: &mut Decider<'_, '_>, turn: Turn) -> Result<(), Sto
 }
 
 impl Step {
+    /// What an attempt does next: a program is run, or heard once `call` of it has ended; a model is asked.
+    pub(super) fn next(kind: AgentKind, call: Option<CallId>, run: Run) -> Step {
+        match kind {
+            AgentKind::Command => Step::Program { call },
+            AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => Step::thinking(run),
+        }
+    }
+
     /// The next turn, due now.
     pub(super) fn thinking(run: Run) -> Step {
         Step::Thinking { attempt: 1, retries: 0, failure: None, call: ModelCall::Due { at: run } }
@@ -469,10 +467,7 @@ fn close_call(execution: &mut Execution, id: CallId, run: Run) {
         Step::Acting { calls } => {
             calls.retain(|call| call.id != id);
             if calls.is_empty() {
-                iteration.step = match kind {
-                    AgentKind::Command => Step::Program { call: Some(id) },
-                    AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => Step::thinking(run),
-                };
+                iteration.step = Step::next(kind, Some(id), run);
             }
         }
         Step::Closing { calls, .. } => calls.retain(|call| call.id != id),

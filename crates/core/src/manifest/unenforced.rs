@@ -73,12 +73,7 @@ impl Manifest {
             "this kind of agent has no memory but its work folder",
             LEAVE,
         );
-        list.when(
-            supervision.is_some(),
-            "spec.supervision",
-            "only agents that are programs are supervised, later",
-            LEAVE,
-        );
+        list.when(supervision.is_some(), "spec.supervision", "nothing restarts an agent that crashes yet", LEAVE);
         let modules = dependencies.iter().enumerate();
         for (index, dependency) in modules.filter(|(_, one)| one.kind == DependencyType::Module && !hooks) {
             let reason = format!("the module `{}` would not be looked for", dependency.name);

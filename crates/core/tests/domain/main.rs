@@ -1,5 +1,6 @@
 //! The domain as its commands and events show it: transition tables and random histories.
 mod approvals;
+mod archives;
 mod budgets;
 mod children;
 mod conversations;

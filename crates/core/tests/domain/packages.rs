@@ -7,15 +7,15 @@ use tenure_core::package;
 use tenure_core::package::archive::{self, File, Key};
 use tenure_core::project;
 
-fn key(seed: u8) -> Key {
+pub fn key(seed: u8) -> Key {
     Key::from_bytes(&[seed; 32])
 }
 
-fn file(path: &str, text: &str) -> File {
+pub fn file(path: &str, text: &str) -> File {
     File { path: path.into(), executable: path.ends_with(".sh"), bytes: text.as_bytes().to_vec() }
 }
 
-fn files(version: &str, program: &str) -> Vec<File> {
+pub fn files(version: &str, program: &str) -> Vec<File> {
     let manifest = format!(
         "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: clerk, version: {version}}}\n\
          spec: {{runtime: {{kind: command, command: [sh, main.sh]}}}}\n"
@@ -23,7 +23,7 @@ fn files(version: &str, program: &str) -> Vec<File> {
     vec![file("src/lib/deep.txt", "deep"), file("main.sh", program), file("agent.yaml", &manifest)]
 }
 
-fn built(version: &str, program: &str, seed: u8) -> Vec<u8> {
+pub fn built(version: &str, program: &str, seed: u8) -> Vec<u8> {
     archive::build(files(version, program), Some(&key(seed))).expect("a manifest and two files")
 }
 

@@ -21,7 +21,7 @@ use tenure_core::aggregate::{Command, Event};
 use tenure_core::call::Holder;
 use tenure_core::execution::{self, MODEL_RETRIES_MAX, Used};
 use tenure_core::id::{AgentId, CallId, ExecutionId};
-use tenure_core::model_call::{self, Begin};
+use tenure_core::model_call::{self, Begin, RETRY_LAST_MS, backoff_ms};
 use tenure_core::time::Run;
 use tenure_wire::scrub::ScrubbedText;
 use tenure_wire::stream::OpenStream;
@@ -29,8 +29,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// The longest that one attempt may take, in milliseconds.
 const CALL_MS_MAX: u64 = 900_000;
-const RETRY_FIRST_MS: u64 = 1_000;
-const RETRY_LAST_MS: u64 = 60_000;
 const PIECES_MAX: usize = 64;
 
 pub(super) enum Outcome {
@@ -70,17 +68,17 @@ impl<'a> Asker<'a> {
             Holder::Execution(id) => id,
             Holder::Session(_) => return Err(Problem::of_session()),
         };
-        let word = match &asked.word {
-            Some(word) => word.clone(),
-            None => {
-                let plan = app.records.read(move |txn| {
-                    let row = txn.execution(id)?;
-                    txn.plan(row.agent, row.revision)
-                });
-                plan.await.map_err(|_| Problem::unwritten())?.model.clone()
-            }
-        };
-        let (agent, iteration) = (open.agent, open.iteration);
+        let named = asked.word.clone();
+        let read = app.records.read(move |txn| {
+            let row = txn.execution(id)?;
+            let word = match named {
+                Some(word) => word,
+                None => txn.plan(row.agent, row.revision)?.model.clone(),
+            };
+            Ok((row.agent, word))
+        });
+        let (agent, word) = read.await.map_err(|_| Problem::unwritten())?;
+        let iteration = open.iteration;
         Ok(Asker { app, id, agent, iteration, wire, asked, word, body: body.into_bytes() })
     }
 
@@ -268,7 +266,7 @@ fn pause(failure: &Failure, attempt: u32) -> Option<Duration> {
     if !failure.retryable() {
         return None;
     }
-    let own = RETRY_FIRST_MS.saturating_mul(1 << (attempt - 1).min(16)).min(RETRY_LAST_MS);
+    let own = backoff_ms(attempt - 1);
     let wanted = failure.retry_after_ms().map_or(own, |wanted| wanted.clamp(own, RETRY_LAST_MS));
     Some(Duration::from_millis(wanted))
 }

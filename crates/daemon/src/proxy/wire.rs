@@ -141,6 +141,17 @@ impl Draft {
         Ok(())
     }
 
+    /// The word of the OpenAI wires for which tool is to be called.
+    fn choose(&mut self, word: &str) -> Result<(), Problem> {
+        match word {
+            "auto" => {}
+            "none" => self.no_calls = true,
+            "required" => self.wishes.choice = Some(ToolChoice::Required),
+            _ => return Err(Problem::field("tool_choice", "give auto, none, required or a function")),
+        }
+        Ok(())
+    }
+
     fn finish(self, max_tokens: Option<u64>) -> Result<Request, Problem> {
         let Draft { system, messages, mut tools, wishes, no_calls } = self;
         if no_calls {

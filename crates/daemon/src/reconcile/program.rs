@@ -55,13 +55,12 @@ async fn asked(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::
 
 fn arguments(plan: &Plan, prompt: &str) -> Value {
     let words = plan.command();
-    let mut told: Vec<String> = words.iter().map(|word| word.replace(PROMPT, prompt)).collect();
+    let mut argv: Vec<String> = words.iter().map(|word| word.replace(PROMPT, prompt)).collect();
     if !words.iter().any(|word| word.contains(PROMPT)) {
-        told.push(prompt.to_string());
+        argv.push(prompt.to_string());
     }
     let timeout_ms = plan.limits.iteration_timeout_ms.clamp(1, RUN_MS_MAX);
-    let args: Vec<String> = told.drain(1..).collect();
-    json!({"command": told[0], "args": args, "timeout_ms": timeout_ms})
+    json!({"command": argv[0], "args": argv[1..], "timeout_ms": timeout_ms})
 }
 
 async fn ended(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::Command, Error> {

@@ -102,12 +102,14 @@ where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let (mut read, mut last) = (Vec::new(), None::<Vec<u8>>);
+    // `looked`: so far there is no end of an event.
+    let (mut read, mut looked, mut last) = (Vec::new(), 0, None::<Vec<u8>>);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::Broken(error.to_string()))?;
         read.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
-        while let Some(end) = read.windows(2).position(|pair| pair == b"\n\n") {
-            let event: Vec<u8> = read.drain(..end + 2).collect();
+        while let Some(end) = read[looked..].windows(2).position(|pair| pair == b"\n\n") {
+            let event: Vec<u8> = read.drain(..looked + end + 2).collect();
+            looked = 0;
             let Some(data) = data_of(&event) else { continue };
             // One is known to be the last by the stream's end alone, but an answer has no method.
             if is_notification(&data) {
@@ -116,6 +118,7 @@ where
                 last = Some(data);
             }
         }
+        looked = read.len().saturating_sub(1);
         if read.len() > ANSWER_BYTES_MAX {
             return Err(Error::Broken(format!("a message has more than {ANSWER_BYTES_MAX} bytes")));
         }

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::id::AgentId;
 use tenure_wire::frame::FromWorker;
 use tenure_wire::stream::{
     FromProgram, HEADER_BYTES_MAX, HEADERS, OpenStream, PARTS_MAX, PATH_BYTES_MAX, REQUEST_BYTES_MAX, STREAMS_MAX,
@@ -32,7 +31,6 @@ type Outgoing = UnsyncBoxBody<Bytes, io::Error>;
 /// What the exchanges of one jail share.
 #[derive(Debug)]
 pub(super) struct Exchanges {
-    agent: AgentId,
     key: Key,
     link: StreamLink,
     events: mpsc::Sender<JailEvent>,
@@ -106,8 +104,8 @@ impl Refused {
 }
 
 impl Exchanges {
-    pub(super) fn new(agent: AgentId, key: Key, link: StreamLink, events: mpsc::Sender<JailEvent>) -> Exchanges {
-        Exchanges { agent, key, link, events, places: Arc::new(Semaphore::new(STREAMS_MAX)) }
+    pub(super) fn new(key: Key, link: StreamLink, events: mpsc::Sender<JailEvent>) -> Exchanges {
+        Exchanges { key, link, events, places: Arc::new(Semaphore::new(STREAMS_MAX)) }
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
@@ -144,7 +142,6 @@ impl Exchanges {
             Some(((*name).to_owned(), value[..value.floor_char_boundary(HEADER_BYTES_MAX)].to_owned()))
         };
         Ok(OpenStream {
-            agent: self.agent,
             holder: self.key.holder,
             iteration: self.key.iteration,
             method: request.method().as_str().to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tenure_core::time::Time;
-use tenure_wire::api::agent::{Act, Agent, AgentFile, Pause, Supervise};
+use tenure_wire::api::agent::{Agent, AgentFile, Pause, Supervise};
 use tenure_wire::api::execution::{Execution, ExecutionStatus, Start};
 use tenure_wire::api::moment::Moment;
 use tenure_wire::client::{Client, Error, StreamItem};
@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{AGENTS_MAX, Action, Do, Line};
+use crate::command::supervise;
 
 /// Between two looks at the agents.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -204,12 +205,7 @@ async fn act(client: &Client, Action { agent, name, what }: &Action) -> Result<S
         }
         Do::Supervise(act) => {
             client.supervise_agent(agent, *act, &Supervise::default()).await?;
-            Ok(match act {
-                Act::Resume => format!("{name} is resumed"),
-                Act::Kill => format!("what ran of {name} is killed"),
-                Act::Recover => format!("{name} is recovered"),
-                Act::Revoke => format!("{name} is revoked for good"),
-            })
+            Ok(supervise::told(*act, name))
         }
         Do::Run(instruction) => {
             let input = serde_json::value::to_raw_value(instruction).expect("invariant: a text is JSON");

@@ -1,10 +1,8 @@
 //! The tar of a package: ustar heads of plain files with everything in them fixed but path, size and whether it may be run.
 //! Must never read what it would not write.
 use super::{FILES_MAX, File, PATH_BYTES_MAX, UNPACKED_BYTES_MAX, Wrong};
+use crate::ustar::{BLOCK, Entry, NAME_BYTES, PREFIX_BYTES};
 
-const BLOCK: usize = 512;
-const NAME: usize = 100;
-const PREFIX: usize = 155;
 /// The index of the most files.
 const INDEX_BYTES_MAX: usize = FILES_MAX * (2 * PATH_BYTES_MAX + 160);
 
@@ -27,30 +25,17 @@ pub(super) fn written(ours: &[File], files: &[File]) -> Result<Vec<u8>, Wrong> {
 fn head(file: &File) -> Result<[u8; BLOCK], Wrong> {
     let too_long = || Wrong::Path { path: file.path.clone(), why: "cannot be divided for a tar" };
     let (prefix, name) = divided(&file.path).ok_or_else(too_long)?;
-    let mut head = [0u8; BLOCK];
-    let mut put = |at: usize, bytes: &[u8]| head[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, name.as_bytes());
-    put(100, if file.executable { b"0000755\0" } else { b"0000644\0" });
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, format!("{:011o}\0", file.bytes.len()).as_bytes());
-    put(136, b"00000000000\0");
-    put(148, b"        ");
-    put(156, b"0");
-    put(257, b"ustar\x0000");
-    put(345, prefix.as_bytes());
-    let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
-    head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    Ok(head)
+    let (mode, size) = (if file.executable { 0o755 } else { 0o644 }, file.bytes.len() as u64);
+    Ok(Entry { prefix, name, kind: b'0', mode, size, modified_s: 0 }.head())
 }
 
 /// A path in the two fields of a head: the later part as long as it can be.
 fn divided(path: &str) -> Option<(&str, &str)> {
-    if path.len() <= NAME {
+    if path.len() <= NAME_BYTES {
         return Some(("", path));
     }
     let slashes = path.match_indices('/').map(|(at, _)| at);
-    let at = slashes.into_iter().find(|at| path.len() - at - 1 <= NAME && *at <= PREFIX)?;
+    let at = slashes.into_iter().find(|at| path.len() - at - 1 <= NAME_BYTES && *at <= PREFIX_BYTES)?;
     Some((&path[..at], &path[at + 1..]))
 }
 
@@ -83,7 +68,7 @@ fn entry(head: &[u8]) -> Result<File, Wrong> {
         let end = field.iter().position(|byte| *byte == 0).unwrap_or(length);
         std::str::from_utf8(&field[..end]).map_err(|_| Wrong::NotTar { why: "a path is no UTF-8" })
     };
-    let (name, prefix) = (text(0, NAME)?, text(345, PREFIX)?);
+    let (name, prefix) = (text(0, NAME_BYTES)?, text(345, PREFIX_BYTES)?);
     let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
     let kind = match head[156] {
         b'0' => None,

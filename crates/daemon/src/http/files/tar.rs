@@ -1,9 +1,8 @@
 //! The heads of a tar's entries: ustar, with a pax record before what ustar cannot say.
 
-pub(super) const BLOCK: usize = 512;
-/// What ustar's fields hold.
-const NAME_BYTES: usize = 100;
-const SIZE_MAX: u64 = 0o77_777_777_777;
+use tenure_core::ustar::{Entry, NAME_BYTES, NUMBER_MAX};
+
+pub(super) use tenure_core::ustar::BLOCK;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
@@ -18,7 +17,7 @@ pub(super) fn head(name: &str, kind: Type, size: u64, modified_s: u64) -> Vec<u8
     if name.len() > NAME_BYTES || !name.is_ascii() {
         records.push_str(&record("path", name));
     }
-    if size > SIZE_MAX {
+    if size > NUMBER_MAX {
         records.push_str(&record("size", &size.to_string()));
     }
     if !records.is_empty() {
@@ -30,7 +29,7 @@ pub(super) fn head(name: &str, kind: Type, size: u64, modified_s: u64) -> Vec<u8
         Type::File => (b'0', 0o644),
         Type::Folder => (b'5', 0o755),
     };
-    blocks.extend(block(name, flag, mode, size.min(SIZE_MAX), modified_s));
+    blocks.extend(block(name, flag, mode, size.min(NUMBER_MAX), modified_s));
     blocks
 }
 
@@ -50,22 +49,8 @@ fn record(key: &str, value: &str) -> String {
     format!("{length}{rest}")
 }
 
-fn block(name: &str, flag: u8, mode: u32, size: u64, modified_s: u64) -> [u8; BLOCK] {
-    let mut block = [0u8; BLOCK];
-    let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
-    put(0, &name.as_bytes()[..name.len().min(NAME_BYTES)]);
-    put(100, format!("{mode:07o}\0").as_bytes());
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, format!("{size:011o}\0").as_bytes());
-    put(136, format!("{:011o}\0", modified_s.min(SIZE_MAX)).as_bytes());
-    // The sum is made as if it were spaces itself.
-    put(148, b"        ");
-    put(156, &[flag]);
-    put(257, b"ustar\x0000");
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    block
+fn block(name: &str, kind: u8, mode: u32, size: u64, modified_s: u64) -> [u8; BLOCK] {
+    Entry { prefix: "", name, kind, mode, size, modified_s }.head()
 }
 
 #[cfg(test)]

@@ -166,12 +166,7 @@ fn read_tool(draft: &mut Draft, all: &mut Fields, tool: Value, at: &str) -> Resu
 
 fn read_choice(draft: &mut Draft, choice: Value) -> Result<(), Problem> {
     match choice {
-        Value::String(word) => match word.as_str() {
-            "auto" => {}
-            "none" => draft.no_calls = true,
-            "required" => draft.wishes.choice = Some(ToolChoice::Required),
-            _ => return Err(Problem::field("tool_choice", "give auto, none, required or a function")),
-        },
+        Value::String(word) => draft.choose(&word)?,
         other => {
             let mut fields = Fields::of(other, "tool_choice")?;
             fields.only("type", &[json!("function")], "only a function can be chosen")?;

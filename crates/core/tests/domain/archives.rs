@@ -1,25 +1,6 @@
 //! Archives: what one may be, and that nothing of one can be changed unseen.
-use tenure_core::package::archive::{self, File, Key, Wrong};
-
-fn key(seed: u8) -> Key {
-    Key::from_bytes(&[seed; 32])
-}
-
-fn file(path: &str, text: &str) -> File {
-    File { path: path.into(), executable: path.ends_with(".sh"), bytes: text.as_bytes().to_vec() }
-}
-
-fn files(version: &str, program: &str) -> Vec<File> {
-    let manifest = format!(
-        "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: clerk, version: {version}}}\n\
-         spec: {{runtime: {{kind: command, command: [sh, main.sh]}}}}\n"
-    );
-    vec![file("src/lib/deep.txt", "deep"), file("main.sh", program), file("agent.yaml", &manifest)]
-}
-
-fn built(version: &str, program: &str, seed: u8) -> Vec<u8> {
-    archive::build(files(version, program), Some(&key(seed))).expect("a manifest and two files")
-}
+use crate::packages::{built, file, files, key};
+use tenure_core::package::archive::{self, File, Wrong};
 
 #[test]
 fn the_same_files_give_the_same_bytes_in_whatever_order_they_come() {
