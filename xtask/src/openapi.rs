@@ -15,6 +15,7 @@ use crate::{demo, install, step};
 
 const PACKAGES: [&str; 2] = ["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 const SETTINGS: &str = "xtask/schemathesis.toml";
+const HOOKS: &str = "xtask/schemathesis_hooks.py";
 const DESCRIPTION: &str = "openapi.json";
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// The same cases in each run of the same build and description.
@@ -156,6 +157,7 @@ impl Daemon {
         asking.arg("--config-file").arg(root.join(SETTINGS)).arg("run").arg(root.join(DESCRIPTION));
         asking.args(["--url", &self.url, "--seed", SEED, "--max-examples", extent.examples(), "--no-color"]);
         asking.current_dir(&self.folder).env("TENURE_TEST_KEY", &self.key).env("NO_PROXY", "127.0.0.1");
+        asking.env("SCHEMATHESIS_HOOKS", root.join(HOOKS));
         let (holds, said) = step::overheard(&mut asking)?;
         ensure!(holds, "the daemon does not answer as openapi.json says");
         let cases = said.lines().map(str::trim).find(|line| line.contains(" generated,"));
