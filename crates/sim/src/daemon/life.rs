@@ -26,8 +26,9 @@ use tokio::time::sleep;
 
 /// How often the file `alive` is written.
 const ALIVE_EVERY_MS: u64 = 1_000;
-/// How long all may take to come to rest, and how often it is looked at.
-const LOOKS_MAX: u32 = 200;
+/// How long all may take to come to rest, and how often it is looked at: longer than several model calls that each last to
+/// their deadline, for a schedule may start an execution while the rest is waited for.
+const LOOKS_MAX: u32 = 1_000;
 /// Looks after which nothing that waits for nobody may be due from one to the next.
 const LOOKS_FIRST: u32 = 4;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
