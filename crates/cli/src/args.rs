@@ -9,6 +9,7 @@ mod cost;
 mod files;
 mod items;
 mod doctor;
+mod instance;
 mod life;
 mod mcp;
 mod prices;
@@ -25,8 +26,9 @@ pub use comms::{Comms, Dead, Letters, Send};
 pub use cost::Cost;
 pub use doctor::Doctor;
 pub use files::Files;
+pub use instance::{Instance, Whom};
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
-pub use life::{AgentLogs, Create, Edit, Profile, Quarantine, Revisions, Rollback, Run};
+pub use life::{AgentLogs, Create, Edit, Isolation, Profile, Quarantine, Revisions, Rollback, Run};
 pub use mcp::{Mcp, McpClient, McpVerb};
 pub use package::{Package, PackageKeys};
 pub use policy::{Candidate, Check, Documents, Explain, Policy};
@@ -375,6 +377,8 @@ pub enum Agent {
         #[arg(long, value_name = "TIME", value_parser = grace)]
         overlap: Option<Duration>,
     },
+    #[command(flatten)]
+    Instance(Instance),
     /// Put agents into quarantine: what runs is cancelled, their sessions end, and nothing of them begins until they are recovered.
     Quarantine(Quarantine),
     /// Let agents begin again that are in quarantine.
@@ -388,23 +392,6 @@ pub enum Agent {
         #[arg(required = true, value_name = "AGENT", value_parser = named)]
         agents: Vec<String>,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Isolation {
-    /// The sandbox of this host.
-    Native,
-    /// A container of Docker or Podman.
-    Docker,
-}
-
-impl Isolation {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Isolation::Native => "native",
-            Isolation::Docker => "docker",
-        }
-    }
 }
 
 #[derive(Debug, Args)]

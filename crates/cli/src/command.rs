@@ -27,6 +27,7 @@ mod state;
 mod key;
 mod model;
 mod retention;
+mod instance;
 mod package;
 mod secret;
 pub mod sandbox;

@@ -226,7 +226,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentPaused
         | Code::AgentQuarantined
         | Code::AgentNotQuarantined
-        | Code::AgentKindNotStarted
+        | Code::AgentNoProgram
+        | Code::InstanceNone
         | Code::MaxRetriesExceeded
         | Code::AgentRevoked
         | Code::AgentEnding

@@ -68,6 +68,7 @@ pub use planned::{
     CRON_BYTES_MAX, DELAY_SECONDS, INPUT_BYTES_MAX, NAME_BYTES_MAX, PLANNED_MAX, Planned, WAITING, When, is_name,
 };
 pub(crate) use planned::{plan, unplan};
+pub(crate) use quarantine::put_away_for_crashes;
 pub use quarantine::{Cause, Quarantine, Severity};
 pub use rows::{AgentRow, RevisionRow, Standing, Status};
 pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
@@ -83,12 +84,14 @@ use crate::call::Holder;
 use crate::comms::{self, Audience, Envelope};
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution;
-use crate::id::{AgentId, AlertId, ApprovalId, CallId, ExecutionId, GrantId, KeyId, MessageId, SessionId, WorkerId};
+use crate::id::{
+    AgentId, AlertId, ApprovalId, CallId, ExecutionId, GrantId, InstanceId, KeyId, MessageId, SessionId, WorkerId,
+};
 use crate::manifest::Trigger;
 use crate::owed::Owed;
 use crate::retention::{self, Keeping};
 use crate::row::Row;
-use crate::session::Ending;
+use crate::session::{Ending, Opener};
 use crate::state as values;
 use crate::time::{Stamp, Time};
 use serde::{Deserialize, Serialize};
@@ -155,6 +158,9 @@ pub struct Agent {
     /// What people let it do unasked; at most [`GRANTS_MAX`](crate::approval::GRANTS_MAX), some of them over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
+    /// Where it is a code agent: what keeps its program running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -332,8 +338,14 @@ events! {
         /// Another has taken its place, and it lives on until then.
         "agent.key_retired" => KeyRetired { key: KeyId, dies_at: Time },
         "agent.key_revoked" => KeyRevoked { key: KeyId },
-        "agent.session_opened" => SessionOpened { session: SessionId, key: KeyId },
+        "agent.session_opened" => SessionOpened {
+            session: SessionId,
+            #[serde(rename = "key")]
+            opener: Opener,
+        },
         "agent.session_ended" => SessionEnded { session: SessionId },
+        "agent.instance_started" => InstanceStarted { instance: InstanceId },
+        "agent.instance_ended" => InstanceEnded { instance: InstanceId },
         "agent.homed" => Homed { worker: WorkerId },
         "agent.home_removed" => HomeRemoved { worker: WorkerId },
         "agent.file_put" => FilePut(PutFile),
@@ -615,8 +627,10 @@ impl Aggregate for Agent {
             Event::KeyCreated { key, .. } => agent.keys.push(AgentKey { id: *key, dies_at: None }),
             Event::KeyRetired { key, dies_at } => keys::retired(agent, *key, *dies_at),
             Event::KeyRevoked { key } => agent.keys.retain(|held| held.id != *key),
-            Event::SessionOpened { session, key } => keys::opened(agent, *session, *key, stamp),
+            Event::SessionOpened { session, opener } => keys::opened(agent, *session, *opener, stamp),
             Event::SessionEnded { session } => agent.sessions.retain(|live| live.id != *session),
+            Event::InstanceStarted { instance } => agent.instance = Some(*instance),
+            Event::InstanceEnded { .. } => agent.instance = None,
             Event::Homed { worker } => agent.home = Some(*worker),
             Event::HomeRemoved { .. } => supervision::home_removed(agent),
             Event::ExecutionStarted { .. } => {

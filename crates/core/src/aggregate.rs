@@ -3,11 +3,11 @@
 use crate::actor::Actor;
 use crate::bound::{Hash, Payload};
 use crate::draft::{Draft, Stop};
-use crate::id::{AgentId, ExecutionId, PackageId, ProjectId, SecretId, SessionId, WorkerId};
+use crate::id::{AgentId, ExecutionId, InstanceId, PackageId, ProjectId, SecretId, SessionId, WorkerId};
 use crate::owed::Owed;
 use crate::row::Row;
 use crate::time::Stamp;
-use crate::{agent, execution, fleet, package, project, secret, session};
+use crate::{agent, execution, fleet, instance, package, project, secret, session};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -25,12 +25,13 @@ aggregates! {
     Execution: execution::Execution, ExecutionId;
     Worker: fleet::Worker, WorkerId;
     Session: session::Session, SessionId;
+    Instance: instance::Instance, InstanceId;
     Secret: secret::Secret, SecretId;
     Package: package::Package, PackageId;
 }
 
 /// A fold's snapshot made under another version is dropped and replayed.
-pub const FOLD_VERSION: u32 = 9;
+pub const FOLD_VERSION: u32 = 10;
 /// The most bytes that a fold's snapshot may have.
 pub const FOLD_BYTES_MAX: usize = 16 * 1024;
 

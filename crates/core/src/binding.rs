@@ -35,6 +35,8 @@ pub(crate) struct Wanted {
     pub revision: u32,
     /// It counts among what runs of its agent already.
     pub begun: bool,
+    /// Its agent's program runs by an instance already, so that it takes up no slot of its own.
+    pub hosted: bool,
     pub worker: WorkerId,
     pub connection: ConnectionId,
 }
@@ -44,12 +46,12 @@ pub(crate) struct Wanted {
 /// # Errors
 /// `Unread`; inside, why it cannot go there.
 pub(crate) fn bind(draft: &mut Draft<'_>, wanted: Wanted) -> Result<Result<Binding, Unplaced>, Unread> {
-    let Wanted { agent, revision, begun, worker, connection } = wanted;
+    let Wanted { agent, revision, begun, hosted, worker, connection } = wanted;
     let known = draft.get::<Worker>(worker)?;
     let open =
         known.and_then(|known| Some((known.connection.clone().filter(|open| open.id == connection)?, known.fence)));
     let Some((open, fence)) = open else { return Ok(Err(Unplaced::NotConnected)) };
-    if draft.count(Counter::Bound, &connection.to_string())? >= i64::from(open.slots) {
+    if !hosted && draft.count(Counter::Bound, &connection.to_string())? >= i64::from(open.slots) {
         return Ok(Err(Unplaced::SlotsFull));
     }
     if !begun {

@@ -273,6 +273,7 @@ fn of_daemon(event: &Event) -> Option<String> {
         | Event::Agent(_)
         | Event::Execution(_)
         | Event::Session(_)
+        | Event::Instance(_)
         | Event::Secret(_)
         | Event::Package(_) => None,
     }

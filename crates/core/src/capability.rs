@@ -14,6 +14,7 @@ mod alerts;
 mod secrets;
 mod system;
 pub mod mcp;
+pub mod hook;
 
 pub use argument::{Argument, ArgumentKind, JudgedArgument};
 
@@ -306,7 +307,8 @@ pub fn find(name: &str) -> Option<&'static Capability> {
 pub fn terms(name: &str) -> Option<Terms> {
     let known = find(name);
     let built = known.map(|known| Terms { effects: known.effects, idempotent: known.idempotent, place: known.place() });
-    built.or_else(|| mcp::Name::parse(name).map(|name| name.method.terms()))
+    let brought = || mcp::Name::parse(name).map(|name| name.method.terms());
+    built.or_else(brought).or_else(|| hook::Hook::of(name).map(hook::Hook::terms))
 }
 
 /// What a judge sees of a call's arguments; none of a capability that is not known.

@@ -18,7 +18,7 @@ macro_rules! proxy_events {
 /// The program that an agent is.
 macro_rules! program_events {
     () => {
-        Event::ProgramAsked { .. } | Event::ProgramEnded { .. }
+        Event::ProgramAsked { .. } | Event::ProgramTold { .. } | Event::ProgramHeard { .. } | Event::ProgramEnded { .. }
     };
 }
 
@@ -52,6 +52,7 @@ pub(crate) use erase::erase;
 pub(crate) use lineage::start_child;
 pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
 pub use program::Outcome as ProgramOutcome;
+pub(crate) use program::heard;
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage, Used};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 pub use words::{Reason, Status, Trigger};
@@ -64,7 +65,7 @@ use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Day, Shut};
 use crate::call::{self, EndCall, Open};
 use crate::draft::{Draft, Stop};
-use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, WorkerId};
+use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, InstanceId, LeaseId, WorkerId};
 use crate::manifest::AgentKind;
 use crate::model_call::{self, ModelCalls};
 use crate::network::{self, Traffic};
@@ -186,6 +187,9 @@ pub struct Iteration {
     /// All that is left waits for people, and its jail is being destroyed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
+    /// The message that the program of its agent was told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<CallId>,
     pub step: Step,
 }
 
@@ -204,6 +208,11 @@ pub enum Step {
     /// Its agent is a program, which is to be run, or has ended by this call and is to be heard.
     Program {
         call: Option<CallId>,
+    },
+    /// Its agent's program, which an instance keeps running, has this message, and has not answered.
+    Told {
+        instance: InstanceId,
+        call: CallId,
     },
     Acting {
         calls: Vec<Open>,
@@ -345,6 +354,8 @@ verbs! {
         "call.rejudge" => Rejudge { call: CallId },
         /// Brings the call that runs the program that its agent is.
         "program.ask" => AskProgram { iteration: u32, proposal: call::Proposal },
+        /// Brings the message for the program that an instance keeps running.
+        "program.tell" => TellProgram { iteration: u32, message: Payload },
         /// How that program ended.
         "program.end" => EndProgram { iteration: u32, outcome: ProgramOutcome },
         /// A validator's own call.
@@ -368,6 +379,7 @@ verbs! {
                 std::iter::once(&answer.delta).chain(&answer.output).chain(calls).collect()
             }
             Command::EndCall(end) => end.result.iter().chain(&end.attributes).collect(),
+            Command::TellProgram { message, .. } => vec![message],
             Command::EndProgram { outcome, .. } => outcome.output().into_iter().collect(),
             Command::AskProgram { proposal, .. } | Command::Check { proposal, .. } => vec![&proposal.arguments, &proposal.attributes],
             Command::Validate { finding, .. } => vec![&finding.reasons],
@@ -429,6 +441,9 @@ events! {
         /// The program that its agent is, as a call of its own.
         "program.asked" => ProgramAsked { iteration: u32, call: call::Proposed },
         /// What it printed, or why there is no output.
+        "program.told" => ProgramTold { iteration: u32, instance: InstanceId, call: CallId },
+        /// Its answer is there; or, where the program was lost with it, it is told again.
+        "program.heard" => ProgramHeard { iteration: u32, call: CallId, lost: bool },
         "program.ended" => ProgramEnded {
             iteration: u32,
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -590,8 +605,8 @@ refusals! {
         "execution.already_cancelling" => CancelRequested {},
         "execution.max_iterations_wrong" => MaxIterationsWrong {},
         "execution.plan_lost" => PlanLost {},
-        /// Its agent is a program of a kind that nothing starts yet.
-        "execution.kind_not_started" => KindNotStarted { kind: AgentKind },
+        /// Its agent is a program that an instance keeps running, and that is not ready there.
+        "execution.program_not_ready" quiet => ProgramNotReady {},
         /// What its agent, or the project, may use up is used up.
         "execution.budget_spent" => BudgetSpent { shut: Shut },
         "execution.not_connected" => NotConnected {},

@@ -163,6 +163,7 @@ ids! {
     ConnectionId "con" "connection";
     KeyId "key" "key";
     SessionId "ses" "session";
+    InstanceId "ins" "instance";
     /// One message; of a broadcast each recipient has it under the same id.
     MessageId "msg" "message";
     AlertId "alr" "alert";

@@ -42,6 +42,7 @@ pub mod package;
 pub mod item;
 pub mod execution;
 pub mod session;
+pub mod instance;
 pub mod fleet;
 pub mod briefing;
 pub mod owed;

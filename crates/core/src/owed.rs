@@ -50,6 +50,12 @@ pub enum Obligation {
         iteration: u32,
         call: Option<CallId>,
     },
+    /// Start the program of a code agent.
+    StartProgram,
+    /// Ask the program of an instance for its health, or read what this call of it gave.
+    CheckHealth {
+        call: Option<CallId>,
+    },
     Validate {
         iteration: u32,
         index: u32,

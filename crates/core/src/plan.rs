@@ -4,9 +4,10 @@ use crate::capability::path::WORKSPACE;
 use crate::comms;
 use crate::cron::Timetable;
 use crate::fault::Fault;
+use crate::instance;
 use crate::manifest::{
-    AccessMode, AgentKind, DependencyType, Guard, Manifest, Missed, NetworkMode, Overlap, Persona, Runtime, Sharing,
-    StorageClass, Trigger, Validator,
+    AccessMode, AgentKind, DependencyType, Duration, Guard, Manifest, Missed, NetworkMode, Overlap, Persona, Runtime,
+    Sharing, StorageClass, Trigger, Validator,
 };
 use crate::network::url::Url;
 use crate::retention::Retention;
@@ -67,6 +68,12 @@ pub struct Plan {
     pub release: Option<semver::Version>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Dependency>,
+    /// What it advertises once its program is ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provides: Vec<String>,
+    /// When its program is started again.
+    #[serde(default, skip_serializing_if = "instance::Rules::is_default")]
+    pub supervision: instance::Rules,
 }
 
 /// Something without which an agent is not deployed or, where it is a module, not started.
@@ -205,6 +212,18 @@ pub struct Network {
     pub bandwidth: Option<u64>,
 }
 
+/// What the manifest says of the program's crashes, and what holds where it says nothing.
+fn supervised(manifest: &Manifest) -> instance::Rules {
+    let usual = instance::Rules::default();
+    let Some(stated) = &manifest.spec.supervision else { return usual };
+    instance::Rules {
+        max_crashes: stated.max_crashes.unwrap_or(usual.max_crashes),
+        window_ms: stated.window.map_or(usual.window_ms, Duration::as_millis),
+        auto_restart: stated.auto_restart.unwrap_or(usual.auto_restart),
+        backoff_ms: stated.backoff.map_or(usual.backoff_ms, Duration::as_millis),
+    }
+}
+
 impl Plan {
     pub fn compile(manifest: &Manifest) -> Plan {
         let template = manifest.prompt_template();
@@ -231,6 +250,8 @@ impl Plan {
             persona: manifest.spec.persona,
             release: manifest.metadata.version.clone(),
             dependencies: manifest.spec.dependencies.iter().map(Dependency::of).collect(),
+            provides: manifest.spec.provides.clone(),
+            supervision: supervised(manifest),
         }
     }
 

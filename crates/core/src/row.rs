@@ -9,6 +9,7 @@ use crate::execution::{ConversationRow, ExecutionRow, IterationRow, TurnRow, Val
 use crate::facts::{Counter, Namespace};
 use crate::fleet::WorkerRow;
 use crate::id::{AgentId, CallId, ExecutionId, KeyId, MessageId, SecretId};
+use crate::instance::InstanceRow;
 use crate::item::{Item, ItemChange, ItemKind};
 use crate::model_call::CostRow;
 use crate::package::PackageRow;
@@ -116,6 +117,7 @@ pub enum Row {
         binding: Binding,
     },
     Package(Box<PackageRow>),
+    Instance(Box<InstanceRow>),
     Publisher(PublisherRow),
     PublisherRemoved {
         key: Hash,

@@ -13,10 +13,14 @@
 //! under another wait until it is released. The fold holds counts and ids, never texts.
 mod decide;
 mod erase;
+mod hosted;
 mod jail;
+mod opener;
 mod rows;
 
 pub(crate) use erase::erase;
+pub(crate) use hosted::{ask_hook, open_for, take_back, told};
+pub use opener::Opener;
 pub use rows::SessionRow;
 
 use crate::actor::Actor;
@@ -25,9 +29,10 @@ use crate::approval;
 use crate::binding::{Binding, Unplaced};
 use crate::bound::{Hash, Payload};
 use crate::call::{self, Blocked, EndCall, Open};
+use crate::capability::Place;
 use crate::draft::{Draft, Stop};
 use crate::facts::Unread;
-use crate::id::{AgentId, CallId, ConnectionId, KeyId, LeaseId, SessionId, WorkerId};
+use crate::id::{AgentId, CallId, ConnectionId, InstanceId, KeyId, LeaseId, SessionId, WorkerId};
 use crate::network::{self, Traffic};
 use crate::owed::{Obligation, Owed};
 use crate::retention::Why;
@@ -53,8 +58,8 @@ pub const LATE_MS: u64 = 10 * 1000;
 pub struct Session {
     pub agent: AgentId,
     pub agent_name: String,
-    /// The key that opened it.
-    pub key: KeyId,
+    #[serde(rename = "key")]
+    pub opener: Opener,
     pub opened_at: Time,
     /// When something of it was heard last.
     pub heard: Run,
@@ -85,6 +90,9 @@ pub struct InFlight {
     /// Whoever asked has taken it back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelled: bool,
+    /// It asks a hook of the program that its agent is: the host's own deed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hook: bool,
 }
 
 /// The sandbox of a session. It may not have been made yet: only a lease makes one.
@@ -131,6 +139,8 @@ pub enum Ending {
     KeyRevoked,
     AgentRevoked,
     AgentDeleted,
+    /// It was an instance's, whose program has ended or is to end.
+    InstanceOver,
 }
 
 impl Ending {
@@ -144,6 +154,7 @@ impl Ending {
             Ending::KeyRevoked => "key_revoked",
             Ending::AgentRevoked => "agent_revoked",
             Ending::AgentDeleted => "agent_deleted",
+            Ending::InstanceOver => "instance_over",
         }
     }
 }
@@ -230,8 +241,8 @@ verbs! {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invoke {
-    /// The key that it was asked with.
-    pub key: KeyId,
+    /// What it was asked with.
+    pub opener: Opener,
     pub proposal: call::Proposal,
     /// The value that the call binds by its arguments, if it binds one.
     pub value: Option<Payload>,
@@ -241,7 +252,12 @@ pub struct Invoke {
 
 events! {
     pub enum Event {
-        "session.opened" => Opened { agent: AgentId, agent_name: String, key: KeyId },
+        "session.opened" => Opened {
+            agent: AgentId,
+            agent_name: String,
+            #[serde(rename = "key")]
+            opener: Opener,
+        },
         "session.heard" => Heard { heard: Run },
         /// A call was asked for; `ordinal` counts from 1.
         "session.invoked" => Invoked {
@@ -254,6 +270,8 @@ events! {
             timeout_ms: u64,
             call: call::Proposed,
         },
+        /// A hook of the program that its agent is, by the instance that opened it; counted with what it invoked.
+        "hook.asked" => HookAsked { revision: u32, ordinal: u32, timeout_ms: u64, call: call::Proposed },
         /// It has a slot of a worker; `jail` counts those that it has had.
         "session.bound" => Bound { jail: u32, revision: u32, binding: Binding },
         "session.unbound" => Unbound {
@@ -352,6 +370,23 @@ impl Session {
         self.calls.iter().map(|held| &held.call).find(|call| call.id == id)
     }
 
+    fn take(&mut self, call: &call::Proposed, revision: u32, timeout_ms: u64, stamp: Stamp) -> &mut InFlight {
+        self.invocations = self.invocations.saturating_add(1);
+        let deadline = stamp.run.plus_ms(timeout_ms);
+        let (call, asked_at) = (call.open(), stamp.at);
+        self.calls.push_mut(InFlight { call, revision, timeout_ms, deadline, asked_at, cancelled: false, hook: false })
+    }
+
+    /// The instance whose program lives in its jail.
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.opener.instance()
+    }
+
+    /// Calls of its agent's own that are open.
+    fn open_of(&self, place: Place) -> usize {
+        self.calls.iter().filter(|held| !held.hook && held.call.place == place).count()
+    }
+
     /// It is not idle while people have not answered.
     fn waits_for_people(&self) -> bool {
         self.calls.iter().any(|held| held.call.waits_for().is_some())
@@ -386,11 +421,11 @@ impl Aggregate for Session {
     }
 
     fn apply(fold: &mut Option<Session>, event: &Event, stamp: Stamp) {
-        if let Event::Opened { agent, agent_name, key } = event {
+        if let Event::Opened { agent, agent_name, opener } = event {
             *fold = Some(Session {
                 agent: *agent,
                 agent_name: agent_name.clone(),
-                key: *key,
+                opener: *opener,
                 opened_at: stamp.at,
                 heard: stamp.run,
                 heard_at: stamp.at,
@@ -414,15 +449,10 @@ impl Aggregate for Session {
             Event::Invoked { revision, timeout_ms, call, .. } => {
                 session.heard = stamp.run;
                 session.heard_at = stamp.at;
-                session.invocations = session.invocations.saturating_add(1);
-                session.calls.push(InFlight {
-                    call: call.open(),
-                    revision: *revision,
-                    timeout_ms: *timeout_ms,
-                    deadline: stamp.run.plus_ms(*timeout_ms),
-                    asked_at: stamp.at,
-                    cancelled: false,
-                });
+                session.take(call, *revision, *timeout_ms, stamp);
+            }
+            Event::HookAsked { revision, timeout_ms, call, .. } => {
+                session.take(call, *revision, *timeout_ms, stamp).hook = true;
             }
             Event::Ended { ending, bytes } => {
                 let payloads = Payloads::Present { bytes: *bytes };
@@ -464,7 +494,7 @@ impl Aggregate for Session {
         if let Some(Payloads::Erasing { through }) = self.settled() {
             owed.push(Owed { obligation: Obligation::Erase { through }, due: Due::AT_ONCE });
         }
-        if self.ended.is_none() && !self.waits_for_people() {
+        if self.ended.is_none() && !self.waits_for_people() && self.instance().is_none() {
             owed.push(Owed { obligation: Obligation::Expire, due: Due::Run(self.due()) });
         }
         owed

@@ -14,6 +14,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::Command;
 use tenure_policy::Policies;
 use tenure_store as store;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub struct App {
@@ -31,6 +32,8 @@ pub struct App {
     /// Model calls of programs that this daemon is at.
     pub in_hand: InHand,
     pub sinks: Sinks,
+    /// The API that agents have, for programs in jails; none while the faces are not there.
+    pub agent_api: watch::Sender<Option<axum::Router>>,
     pub closing: CancellationToken,
 }
 

@@ -11,7 +11,9 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Refusal, Verb};
 use tenure_core::bound::Payload;
 use tenure_core::draft::{Committed, DecisionContext, transact};
-use tenure_core::id::{AgentId, CallId, ExecutionId, Mint, PackageId, ProjectId, SecretId, SessionId, WorkerId};
+use tenure_core::id::{
+    AgentId, CallId, ExecutionId, InstanceId, Mint, PackageId, ProjectId, SecretId, SessionId, WorkerId,
+};
 use tenure_core::judge::Judge;
 use tenure_core::time::{Run, Stamp};
 use tenure_store as store;
@@ -137,6 +139,10 @@ impl Committer {
 
     pub fn mint_session(&self) -> SessionId {
         SessionId::mint(&mut self.mint())
+    }
+
+    pub fn mint_instance(&self) -> InstanceId {
+        InstanceId::mint(&mut self.mint())
     }
 
     pub fn mint_secret(&self) -> SecretId {

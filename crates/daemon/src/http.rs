@@ -18,6 +18,7 @@ mod number;
 mod problem;
 mod lookup;
 mod agents;
+mod instances;
 mod revisions;
 mod briefings;
 mod budgets;
@@ -86,6 +87,7 @@ pub use listen::ListenError;
 
 pub(crate) use approvals::card;
 pub(crate) use approve::Link;
+pub(crate) use auth::of_program;
 
 use crate::Options;
 use crate::app::App;
@@ -246,7 +248,13 @@ pub fn serve(
     if let Some(tls) = &listeners.tls {
         tasks.spawn(Arc::clone(&tls.certificates).follow(closing.clone()));
     }
-    tasks.spawn(listen::serve(router(api), listeners, closing));
+    let (router, app) = (router(Arc::clone(&api)), Arc::clone(&api.app));
+    app.agent_api.send_replace(Some(router.clone()));
+    tasks.spawn(async move {
+        listen::serve(router, listeners, closing).await;
+        // It holds what holds it.
+        app.agent_api.send_replace(None);
+    });
     bound
 }
 
@@ -265,6 +273,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
     let document = OpenApiBuilder::new().info(info).components(Some(components)).security(Some([wanted])).build();
     OpenApiRouter::with_openapi(document)
         .merge(agents::routes())
+        .merge(instances::routes())
         .merge(revisions::routes())
         .merge(files::routes())
         .merge(manifests::routes())

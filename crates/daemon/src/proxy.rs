@@ -7,6 +7,7 @@
 //! ```
 //! Must never: answer before the answer's event is committed, take an identity from what a program sends, or leave a field out of a
 //! request without saying so.
+mod agent_api;
 mod ask;
 mod exchange;
 mod problem;

@@ -6,6 +6,7 @@ pub mod comms;
 pub mod dispatch;
 pub mod end_key;
 mod end_model_call;
+mod instance;
 pub mod end_pause;
 pub mod expire;
 pub mod perform;
@@ -82,9 +83,12 @@ pub fn policy(kind: Kind) -> Policy {
             unit: Unit::Page(|app, page| Box::pin(place::place(app, page))),
         },
         Kind::Think => one!(128, think::think),
-        Kind::Dispatch => one!(128, dispatch::dispatch),
+        // One is at each program that runs, for as long as it does.
+        Kind::Dispatch => one!(4096, dispatch::dispatch),
         Kind::Perform => one!(32, perform::perform),
         Kind::Program => one!(8, program::program),
+        Kind::StartProgram => one!(16, instance::start_program),
+        Kind::CheckHealth => one!(16, instance::check_health),
         Kind::Validate => one!(8, validate::validate),
         Kind::Release => one!(128, dispatch::release),
         Kind::Cancel => one!(32, dispatch::cancel),
@@ -126,6 +130,8 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Dispatch { .. }
         | Obligation::Perform { .. }
         | Obligation::Program { .. }
+        | Obligation::StartProgram
+        | Obligation::CheckHealth { .. }
         | Obligation::Validate { .. }
         | Obligation::Release { .. }
         | Obligation::Cancel { .. }

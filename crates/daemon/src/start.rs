@@ -86,6 +86,7 @@ pub fn assemble(
         wakeups: listeners.wakeups,
         fleet: Fleet::default(),
         in_hand: InHand::default(),
+        agent_api: tokio::sync::watch::Sender::new(None),
         sinks: Sinks::default(),
         closing: CancellationToken::new(),
     }

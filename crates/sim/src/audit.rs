@@ -163,7 +163,8 @@ impl Audit {
             | Stream::Worker(_)
             | Stream::Session(_)
             | Stream::Secret(_)
-            | Stream::Package(_) => None,
+            | Stream::Package(_)
+            | Stream::Instance(_) => None,
         })
     }
 
@@ -487,6 +488,8 @@ impl Audit {
             Obligation::Think { open, .. } => !open,
             Obligation::Perform { .. }
             | Obligation::Program { .. }
+            | Obligation::StartProgram
+            | Obligation::CheckHealth { .. }
             | Obligation::Validate { .. }
             | Obligation::Expire
             | Obligation::ExpireCalls
@@ -549,9 +552,11 @@ impl Audit {
             if let Some(execution) = fold.as_a::<Execution>() {
                 let calls = execution.iteration().map(|iteration| match &iteration.step {
                     Step::Acting { calls } => calls.as_slice(),
-                    Step::Thinking { .. } | Step::Program { .. } | Step::Validating { .. } | Step::Closing { .. } => {
-                        &[]
-                    }
+                    Step::Thinking { .. }
+                    | Step::Program { .. }
+                    | Step::Told { .. }
+                    | Step::Validating { .. }
+                    | Step::Closing { .. } => &[],
                 });
                 let waits = calls.into_iter().flatten().filter_map(|call| call.waits_for());
                 asked.extend(waits.map(|approval| (execution.agent, approval.id)));
@@ -572,7 +577,8 @@ impl Audit {
             | Stream::Worker(_)
             | Stream::Session(_)
             | Stream::Secret(_)
-            | Stream::Package(_) => None,
+            | Stream::Package(_)
+            | Stream::Instance(_) => None,
         });
         agents.filter(|(_, agent)| agent.state == agent::State::Deployed).map(|(id, _)| id).collect()
     }

@@ -129,7 +129,7 @@ fn invocation(random: &mut Random, key: KeyId) -> session::Invoke {
         attributes: payload(random, attributes),
         misfit: random.chance(50).then(|| "it does not fit".to_string()),
     };
-    session::Invoke { key, proposal, value: None, idempotency }
+    session::Invoke { opener: session::Opener::Key(key), proposal, value: None, idempotency }
 }
 
 /// A call is allowed as it is, with other arguments, with others like it, or not.

@@ -25,6 +25,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0018 executions that have begun", include_str!("migration/0018-begun.sql")),
     ("0019 sealed records", include_str!("migration/0019-sealed.sql")),
     ("0020 packages", include_str!("migration/0020-packages.sql")),
+    ("0021 instances", include_str!("migration/0021-instances.sql")),
 ];
 
 /// What the first migration of a ledger was called that no release reads any more.

@@ -16,6 +16,7 @@ pub mod secrets;
 pub mod sessions;
 pub mod state;
 pub mod messages;
+pub mod instances;
 pub mod packages;
 pub mod policies;
 pub mod turns;
@@ -159,6 +160,7 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::SecretBound(row) => row.write_with_mac(sql, macs),
         Row::SecretUnbound { secret, binding } => secrets::unbind(sql, *secret, binding),
         Row::Package(row) => row.write(sql),
+        Row::Instance(row) => row.write(sql),
         Row::Publisher(row) => row.write_with_mac(sql, macs),
         Row::PublisherRemoved { key } => packages::remove_publisher(sql, key),
         Row::Item(row) => row.write(sql),

@@ -13,6 +13,7 @@ pub mod budget;
 pub mod retention;
 pub mod cost;
 pub mod state;
+pub mod instance;
 pub mod item;
 pub mod key;
 pub mod message;

@@ -9,6 +9,7 @@ mod download;
 mod audit;
 mod budget;
 mod retention;
+mod instance;
 mod package;
 mod secret;
 mod session;

@@ -106,7 +106,8 @@ catalogue! {
     AgentArchived "agent_archived" 409 "The agent is archived" "its history stays; once its last execution has ended, another may have its name" LookAgain;
     AgentPaused "agent_paused" 409 "The agent is paused" "`tenure resume NAME` lets it begin again" LookAgain;
     AgentQuarantined "agent_quarantined" 409 "The agent is in quarantine" "`tenure agent show NAME` says why; `tenure agent recover NAME` lets it begin again" LookAgain;
-    AgentKindNotStarted "agent_kind_not_started" 409 "Agents of this kind are not started yet" "use an agent of kind `llm` or `command`" ChangeRequest;
+    AgentNoProgram "agent_no_program" 409 "The agent has no program that is kept running" "`tenure execute NAME` runs it; only agents of kind `hooks` and `acp` are started and stopped" ChangeRequest;
+    InstanceNone "instance_none" 409 "The agent's program is not running" "`tenure agent start NAME` starts it" LookAgain;
     AgentNotQuarantined "agent_not_quarantined" 409 "The agent is not in quarantine" "nothing is to be recovered; `tenure resume NAME` ends a pause" LookAgain;
     MaxRetriesExceeded "max_retries_exceeded" 409 "Recovery was tried as often as it may be" "its history, state and files stay: deploy it under a new name, or delete it" LookAgain;
     AgentRevoked "agent_revoked" 409 "The agent is revoked" "its history stays; deploy another under a new name" LookAgain;

@@ -20,7 +20,17 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const PATH_BYTES_MAX: usize = 512;
 pub const HEADER_BYTES_MAX: usize = 512;
 /// Of a request, the headers that mean something to whoever answers.
-pub const HEADERS: [&str; 4] = ["content-type", "anthropic-version", "anthropic-beta", "user-agent"];
+pub const HEADERS: [&str; 9] = [
+    "accept",
+    "content-type",
+    "anthropic-version",
+    "anthropic-beta",
+    "last-event-id",
+    "mcp-method",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "user-agent",
+];
 
 /// What a part with this text takes of the window.
 pub fn room(text: &str) -> usize {

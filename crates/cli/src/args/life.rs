@@ -1,5 +1,5 @@
 //! What is typed to make, change, set to work and put away an agent without a manifest file.
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tenure_core::agent::{Cause, Severity};
 
 use super::{Listing, Supervise, named};
@@ -176,4 +176,21 @@ fn cause(text: &str) -> Result<Cause, String> {
 
 fn severity(text: &str) -> Result<Severity, String> {
     text.parse().map_err(|_| format!("`{text}` is none of low, medium, high, critical"))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// The sandbox of this host.
+    Native,
+    /// A container of Docker or Podman.
+    Docker,
+}
+
+impl Isolation {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Isolation::Native => "native",
+            Isolation::Docker => "docker",
+        }
+    }
 }

@@ -49,6 +49,7 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
         Agent::Pause(pause) => super::supervise::pause(pause, settings, output).await,
         Agent::Resume(whom) => super::supervise::run(Act::Resume, whom, settings, output).await,
         Agent::Rotate { agent, overlap } => super::session::rotate(&agent, overlap, settings, output).await,
+        Agent::Instance(verb) => super::instance::run(verb, settings, output).await,
         Agent::Quarantine(wanted) => super::supervise::quarantine(wanted, settings, output).await,
         Agent::Recover(whom) => super::supervise::run(Act::Recover, whom, settings, output).await,
         Agent::Revoke(whom) => super::supervise::run(Act::Revoke, whom, settings, output).await,

@@ -1,8 +1,12 @@
 //! `tenure execute` and `tenure agent run`.
 use serde_json::value::RawValue;
 use tenure_wire::api::INPUT_BYTES_MAX;
-use tenure_wire::api::execution::Start;
+use tenure_wire::api::execution::{ExecutionStatus, Start};
 use tenure_wire::client::Client;
+
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::{interrupted, typed};
 use crate::args::{Execute, Run};
@@ -57,6 +61,31 @@ pub async fn start(
         true => format!("Execution was started before: {id} ({})", started.execution.status.as_str()),
     })?;
     Ok(Exit::Done)
+}
+
+/// Starts it, waits for its end, and prints what it gave.
+pub async fn answered(client: &Client, start: &Start, output: Output) -> Result<Exit, Failure> {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    let started = client.start(start, None).await?;
+    let id = started.execution.id.to_string();
+    let mut file = client.execution(&id).await?;
+    while file.execution.ended_at.is_none() {
+        sleep(LOOK_EVERY).await;
+        file = client.execution(&id).await?;
+    }
+    match &file.output {
+        Some(answer) if file.execution.status == ExecutionStatus::Completed => {
+            output.show(&file, || format!("{}\n", answer.trim_end()))?;
+            Ok(Exit::Done)
+        }
+        Some(_) | None => {
+            let detail = file.execution.detail.clone().unwrap_or_default();
+            let why = format!("{}: {detail}", file.execution.status.as_str());
+            Err(Failure::new(Exit::Failure, "there is no answer")
+                .why(why)
+                .next(format!("`tenure logs {id}` shows more")))
+        }
+    }
 }
 
 /// By place, by flag, or the agent by flag and the input by place.

@@ -125,7 +125,10 @@ impl Formatter {
             What::ToolsAsked { servers } => {
                 vec![format!("MCP servers are asked for their tools: {}", servers.join(", "))]
             }
-            What::ProgramAsked { .. } | What::ProgramEnded { .. } => self.of_program(&event.what),
+            What::ProgramAsked { .. }
+            | What::ProgramTold { .. }
+            | What::ProgramHeard { .. }
+            | What::ProgramEnded { .. } => self.of_program(&event.what),
             What::IterationParked {} => {
                 self.parked = true;
                 Vec::new()
@@ -155,6 +158,8 @@ impl Formatter {
             self.program = Some(*call);
         }
         match what {
+            What::ProgramTold { call, .. } => vec![format!("Its program has the message ({})", call.short())],
+            What::ProgramHeard { lost: true, .. } => vec!["Its program was lost with it; it is told again".to_string()],
             What::ProgramEnded { failure: Some(failure) } => vec![format!("Failed: {failure}")],
             _ => Vec::new(),
         }

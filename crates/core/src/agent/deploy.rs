@@ -108,6 +108,7 @@ impl Agent {
             planned: Vec::new(),
             plans: 0,
             grants: Vec::new(),
+            instance: None,
             budget: Vec::new(),
             held_until: None,
             keeping,

@@ -5,7 +5,8 @@ use crate::bound::Hash;
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Unread;
 use crate::id::{AgentId, KeyId, SessionId};
-use crate::session::{self, Ending, Session};
+use crate::instance;
+use crate::session::{self, Ending, Opener, Session};
 use crate::time::{Stamp, Time};
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +22,12 @@ pub struct AgentKey {
     pub dies_at: Option<Time>,
 }
 
-/// A session that has not ended, and the key that opened it.
+/// A session that has not ended, and what opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSession {
     pub id: SessionId,
-    pub key: KeyId,
+    #[serde(rename = "key")]
+    pub opener: Opener,
 }
 
 /// An agent's key as its row shows it.
@@ -95,18 +97,27 @@ pub(super) fn end_due(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> {
 
 fn revoke(id: AgentId, draft: &mut Draft<'_>, key: KeyId) -> Result<(), Unread> {
     draft.emit::<Agent>(id, Event::KeyRevoked { key })?;
-    end_sessions(id, draft, &Ending::KeyRevoked, |session| session.key == key)
+    end_sessions(id, draft, &Ending::KeyRevoked, |session| session.opener == Opener::Key(key))
 }
 
 /// The agent is shut out for good: its keys die, and what they hold open ends.
 pub(super) fn shut_out(id: AgentId, draft: &mut Draft<'_>, ending: &Ending) -> Result<(), Unread> {
-    end_sessions(id, draft, ending, |_| true)?;
+    end_all(id, draft, ending)?;
     let keys: Vec<KeyId> =
         draft.get::<Agent>(id)?.map(|agent| agent.keys.iter().map(|key| key.id).collect()).unwrap_or_default();
     keys.into_iter().try_for_each(|key| draft.emit::<Agent>(id, Event::KeyRevoked { key }))
 }
 
-/// At most [`session::LIVE_MAX`] of them.
+/// Nothing of the agent stays connected or running of itself: its sessions end, and its instance.
+pub(super) fn end_all(id: AgentId, draft: &mut Draft<'_>, ending: &Ending) -> Result<(), Unread> {
+    end_sessions(id, draft, ending, |_| true)?;
+    match draft.get::<Agent>(id)?.and_then(|agent| agent.instance) {
+        Some(instance) => instance::shut(draft, instance, ending),
+        None => Ok(()),
+    }
+}
+
+/// At most [`session::LIVE_MAX`] of them, and an instance's.
 pub(super) fn end_sessions(
     id: AgentId,
     draft: &mut Draft<'_>,
@@ -121,8 +132,14 @@ pub(super) fn end_sessions(
 }
 
 /// A session of the agent begins. Where it has as many as it may, the one that was silent for longest makes room.
-pub(crate) fn session_opened(id: AgentId, draft: &mut Draft<'_>, session: SessionId, key: KeyId) -> Result<(), Unread> {
-    let live = draft.get::<Agent>(id)?.map(|agent| agent.sessions.clone()).unwrap_or_default();
+pub(crate) fn session_opened(
+    id: AgentId,
+    draft: &mut Draft<'_>,
+    session: SessionId,
+    opener: Opener,
+) -> Result<(), Unread> {
+    let mut live = draft.get::<Agent>(id)?.map(|agent| agent.sessions.clone()).unwrap_or_default();
+    live.retain(|live| live.opener.instance().is_none());
     if live.len() >= session::LIVE_MAX {
         let mut silent = None;
         for other in live {
@@ -135,7 +152,7 @@ pub(crate) fn session_opened(id: AgentId, draft: &mut Draft<'_>, session: Sessio
             session::end(other, draft, Ending::Replaced)?;
         }
     }
-    draft.emit::<Agent>(id, Event::SessionOpened { session, key })
+    draft.emit::<Agent>(id, Event::SessionOpened { session, opener })
 }
 
 pub(super) fn retired(agent: &mut Agent, key: KeyId, dies_at: Time) {
@@ -144,7 +161,7 @@ pub(super) fn retired(agent: &mut Agent, key: KeyId, dies_at: Time) {
     }
 }
 
-pub(super) fn opened(agent: &mut Agent, session: SessionId, key: KeyId, stamp: Stamp) {
-    agent.sessions.push(LiveSession { id: session, key });
+pub(super) fn opened(agent: &mut Agent, session: SessionId, opener: Opener, stamp: Stamp) {
+    agent.sessions.push(LiveSession { id: session, opener });
     agent.last_session_at = Some(stamp.at);
 }

@@ -55,6 +55,8 @@ macro_rules! life_events {
             | Event::KeyRevoked { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
+            | Event::InstanceStarted { .. }
+            | Event::InstanceEnded { .. }
             | Event::FilePut(_)
             | Event::FilePutEnded { .. }
             | Event::ExecutionStarted { .. }

@@ -5,6 +5,7 @@ use crate::actor::Actor;
 use crate::bound::Payload;
 use crate::capability::clip;
 use crate::draft::{Draft, Stop, refuse};
+use crate::facts::Unread;
 use crate::id::AgentId;
 use crate::session::Ending;
 use crate::time::Time;
@@ -120,7 +121,25 @@ pub(super) fn enter(
     if let State::Quarantined(_) = agent.state {
         return Err(refuse::<Agent>(Refusal::AlreadyQuarantined {}));
     }
-    let agent = agent.clone();
+    Ok(put_away(id, draft, (cause, severity), description)?)
+}
+
+/// Its program crashes too often; one that is put away already stays so.
+pub(crate) fn put_away_for_crashes(id: AgentId, draft: &mut Draft<'_>, description: &str) -> Result<(), Unread> {
+    let may = |agent: &&Agent| matches!(agent.state, State::Deployed | State::Paused { .. });
+    if draft.get::<Agent>(id)?.filter(may).is_none() {
+        return Ok(());
+    }
+    put_away(id, draft, (Cause::Crash, Severity::Medium), description)
+}
+
+fn put_away(
+    id: AgentId,
+    draft: &mut Draft<'_>,
+    (cause, severity): (Cause, Severity),
+    description: &str,
+) -> Result<(), Unread> {
+    let Some(agent) = draft.get::<Agent>(id)?.cloned() else { return Ok(()) };
     let plan = draft.plan(id, agent.revision)?.map(|plan| plan.to_bytes());
     let plan = plan.as_deref().map(String::from_utf8_lossy);
     let evidence = json!({ "agent": agent, "plan": plan }).to_string().into_bytes();
@@ -129,7 +148,7 @@ pub(super) fn enter(
     let (by, description, at) = (draft.actor, clip(description), draft.stamp.at);
     let quarantine = Quarantine { cause, severity, by, description, at };
     draft.emit::<Agent>(id, Event::Quarantined { quarantine, evidence })?;
-    Ok(keys::end_sessions(id, draft, &Ending::Quarantined, |_| true)?)
+    keys::end_all(id, draft, &Ending::Quarantined)
 }
 
 /// Lets it begin again. What fell due meanwhile is treated as after a pause.

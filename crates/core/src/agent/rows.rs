@@ -124,6 +124,8 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::KeyRevoked { .. }
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }
+        | Event::InstanceStarted { .. }
+        | Event::InstanceEnded { .. }
         | Event::Homed { .. }
         | Event::HomeRemoved { .. }
         | Event::FilePut(_)
@@ -185,6 +187,8 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         | Event::Deleted { .. }
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }
+        | Event::InstanceStarted { .. }
+        | Event::InstanceEnded { .. }
         | Event::Homed { .. }
         | Event::HomeRemoved { .. }
         | Event::FilePut(_)

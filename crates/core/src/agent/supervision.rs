@@ -199,7 +199,7 @@ pub(super) fn kill(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> 
     let supervision = by(draft, note);
     super::known(id, draft)?.not_revoked()?;
     draft.emit::<Agent>(id, Event::Killed(supervision))?;
-    Ok(keys::end_sessions(id, draft, &Ending::Killed, |_| true)?)
+    Ok(keys::end_all(id, draft, &Ending::Killed)?)
 }
 
 pub(super) fn revoke(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> Result<(), Stop> {

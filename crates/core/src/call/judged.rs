@@ -4,6 +4,7 @@ use crate::actor::Actor;
 use crate::agent::Agent;
 use crate::approval;
 use crate::budget::{self, Day, Measure, Period, Whose};
+use crate::capability::hook::Hook;
 use crate::capability::{Shown, mcp};
 use crate::draft::{Draft, minute};
 use crate::execution::Execution;
@@ -132,7 +133,7 @@ fn circumstances(
             let trigger = draft.get::<Execution>(id)?.map(|execution| <&str>::from(execution.trigger).to_string());
             (None, trigger)
         }
-        Holder::Session(id) => (draft.get::<Session>(id)?.map(|session| session.key.to_string()), None),
+        Holder::Session(id) => (draft.get::<Session>(id)?.map(|session| session.opener.to_string()), None),
     };
     let mut counters = Counters::default();
     let wants = draft.judge.wants(policy, &agent_name, capability);
@@ -176,6 +177,9 @@ pub fn judged_as(actor: Actor, capability: &str) -> Actor {
 pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judged, Unread> {
     let never = |judgement| Judged { judgement, shown: Shown::default(), may: May::Never, counted: false };
     let blocked = |rule: &str| never(Judgement::blocked(rule));
+    if Hook::of(&call.capability).is_some() && caller.actor != Actor::Validator {
+        return Ok(blocked("floor:hook"));
+    }
     let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
     let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
     let policy = policy(draft)?;

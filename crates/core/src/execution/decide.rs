@@ -14,7 +14,6 @@ use crate::call::{Blocked, Caller, Holder, Open};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId};
-use crate::manifest::AgentKind;
 use crate::retention;
 use crate::time::Run;
 
@@ -98,6 +97,7 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
         Command::LoseProxy { call } => proxy::lose(it, call)?,
         Command::Perform { call, arguments, value } => turn::perform(it, call, &arguments, value)?,
         Command::EndCall(end) => turn::end_call(it, end)?,
+        Command::TellProgram { iteration, message } => program::tell(it, iteration, message)?,
         Command::AskProgram { iteration, proposal } => program::ask(it, iteration, proposal)?,
         Command::EndProgram { iteration, outcome } => program::end(it, iteration, outcome)?,
         Command::Check { iteration, index, proposal } => validation::check(it, iteration, index, proposal)?,
@@ -149,10 +149,6 @@ pub(super) fn begin(
         return Err(refuse::<Agent>(agent::Refusal::RevisionUnknown { newest }));
     }
     let plan = it.draft.plan(start.agent, revision)?.ok_or_else(|| no(Refusal::PlanLost {}))?;
-    match plan.kind() {
-        AgentKind::Llm | AgentKind::Command => {}
-        kind @ (AgentKind::Hooks | AgentKind::Acp) => return Err(no(Refusal::KindNotStarted { kind })),
-    }
     let (mut limits, validators) = (plan.limits, u32::try_from(plan.validators.len()).unwrap_or(u32::MAX));
     if let Some(wanted) = start.max_iterations {
         if wanted == 0 || wanted > 1000 {
@@ -209,7 +205,7 @@ fn rejudge(it: &mut Decider<'_, '_>, call: CallId) -> Result<(), Stop> {
         Step::Validating { .. } => Some(Actor::Validator),
         // Its jail ends, and all that runs in it.
         Step::Closing { .. } => return Err(no(Refusal::Stale {})),
-        Step::Thinking { .. } | Step::Program { .. } | Step::Acting { .. } => None,
+        Step::Thinking { .. } | Step::Program { .. } | Step::Told { .. } | Step::Acting { .. } => None,
     };
     let caller = it.caller(actor)?;
     match approval::rejudge(it.draft, caller, &call)? {
@@ -284,6 +280,7 @@ fn cancel(it: &mut Decider<'_, '_>, why: String) -> Result<(), Stop> {
                 Step::Closing { .. }
                 | Step::Thinking { .. }
                 | Step::Program { .. }
+                | Step::Told { .. }
                 | Step::Acting { .. }
                 | Step::Validating { .. } => {}
             }
@@ -329,6 +326,7 @@ pub(super) fn close(it: &mut Decider<'_, '_>, cause: Cause) -> Result<(), Stop> 
         })?;
     }
     proxy::withdraw(it)?;
+    program::take_back(it)?;
     it.emit(Event::IterationClosing { iteration: number, cause })
 }
 
@@ -344,7 +342,7 @@ fn advance(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
         let moved = match &iteration.step {
             Step::Thinking { call: ModelCall::Due { .. }, .. } => turn::limit(it)?,
             // Its program is run, or heard, by a reconciler.
-            Step::Thinking { call: ModelCall::Open { .. }, .. } | Step::Program { .. } => false,
+            Step::Thinking { call: ModelCall::Open { .. }, .. } | Step::Program { .. } | Step::Told { .. } => false,
             Step::Acting { .. } => turn::begin_next_call(it)? || iteration::park(it)?,
             Step::Validating { .. } => validation::advance(it)?,
             Step::Closing { .. } => iteration::finish(it)?,

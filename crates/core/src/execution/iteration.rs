@@ -11,6 +11,7 @@ use crate::capability::clip;
 use crate::capability::mcp::{self, Method};
 use crate::draft::{Stop, refuse};
 use crate::id::{CallId, ConnectionId, LeaseId, WorkerId};
+use crate::instance;
 use crate::manifest::AgentKind;
 use crate::model_call::ModelCalls;
 use crate::network::{self, Traffic};
@@ -45,7 +46,11 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
         Some(known) => known.may_begin()?,
         None => return Err(refuse::<Agent>(agent::Refusal::Unknown {})),
     }
-    let wanted = binding::Wanted { agent, revision, begun, worker, connection };
+    let hosted = it.execution()?.kind.is_hosted();
+    if hosted && instance::want(it.draft, agent)? != Some(connection) {
+        return Err(no(Refusal::ProgramNotReady {}));
+    }
+    let wanted = binding::Wanted { agent, revision, begun, hosted, worker, connection };
     let binding = binding::bind(it.draft, wanted)?.map_err(|why| no(why.into()))?;
     match next {
         Some(iteration) => begin(it, iteration, binding),
@@ -61,7 +66,7 @@ fn begin(it: &mut Decider<'_, '_>, iteration: u32, binding: Binding) -> Result<(
     it.emit(Event::IterationStarted { iteration, binding })?;
     let (agent, revision) = (it.execution()?.agent, it.execution()?.revision);
     // A program has no way to be told of tools, or to ask for them.
-    if it.execution()?.kind == AgentKind::Command {
+    if it.execution()?.kind != AgentKind::Llm {
         return Ok(());
     }
     let Some(plan) = it.draft.plan(agent, revision)? else { return Ok(()) };
@@ -194,7 +199,8 @@ pub(super) fn step_calls(step: &Step) -> &[Open] {
         Step::Validating { check: Check::Open { call }, .. } => std::slice::from_ref(call),
         Step::Validating { check: Check::None | Check::Ended { .. }, .. }
         | Step::Thinking { .. }
-        | Step::Program { .. } => &[],
+        | Step::Program { .. }
+        | Step::Told { .. } => &[],
     }
 }
 
@@ -271,7 +277,11 @@ impl Iteration {
                     && calls.iter().all(|call| call.lease().is_none())
                     && calls.iter().any(|call| call.waits_for().is_some())
             }
-            Step::Thinking { .. } | Step::Program { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
+            Step::Thinking { .. }
+            | Step::Program { .. }
+            | Step::Told { .. }
+            | Step::Validating { .. }
+            | Step::Closing { .. } => false,
         }
     }
 }
@@ -411,6 +421,7 @@ fn fresh(kind: AgentKind, number: u32, binding: Binding, run: Run) -> Iteration 
         calls: 0,
         blocked: 0,
         parked: false,
+        told: None,
         step: Step::next(kind, None, run),
     }
 }

@@ -60,6 +60,8 @@ fn of_iteration(execution: &Execution, iteration: &Iteration) -> Vec<Owed> {
             ModelCall::Open { .. } => owed.extend(open_model_call(iteration)),
         },
         Step::Program { call } => owed.push(at_once(Obligation::Program { iteration: number, call: *call })),
+        // Its instance's own calls are owed there.
+        Step::Told { .. } => {}
         Step::Acting { .. } | Step::Validating { check: Check::Open { .. }, .. } => {
             owed.extend(calls(iteration, Some(connection)));
         }
@@ -101,6 +103,7 @@ fn open_model_call(iteration: &Iteration) -> Option<Owed> {
         }
         Step::Thinking { call: ModelCall::Due { .. }, .. }
         | Step::Program { .. }
+        | Step::Told { .. }
         | Step::Acting { .. }
         | Step::Validating { .. }
         | Step::Closing { .. } => None,

@@ -1,12 +1,15 @@
-//! An agent that is a program: each iteration runs it once, as a call of the agent's own under the one gate, and what it prints
-//! is the iteration's output. What to run, and what came of it, is worked out in a reconciler.
+//! An agent that is a program. Of kind `command`: each iteration runs it once, as a call of the agent's own under the one gate,
+//! and what it prints is the iteration's output. Of kind `hooks` or `acp`: an instance keeps it running, and each iteration is a
+//! message to it, whose answer is the output. What to run or say, and what came of it, is worked out in a reconciler.
 use super::decide::{Decider, close, no};
-use super::{Cause, Event, Execution, Refusal, Step, turn, validation};
+use super::{Cause, Event, Execution, Iteration, Refusal, Step, turn, validation};
 use crate::bound::Payload;
 use crate::call::{Blocked, Proposal, Proposed};
 use crate::capability::clip;
-use crate::draft::Stop;
-use crate::id::CallId;
+use crate::draft::{Draft, Stop};
+use crate::facts::Unread;
+use crate::id::{CallId, ExecutionId};
+use crate::instance;
 
 /// How the program of an iteration ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,7 @@ fn present(it: &Decider<'_, '_>, iteration: u32) -> Result<Option<CallId>, Stop>
     match open.step {
         Step::Program { call } if open.number == iteration && open.binding.is_some() => Ok(call),
         Step::Program { .. }
+        | Step::Told { .. }
         | Step::Thinking { .. }
         | Step::Acting { .. }
         | Step::Validating { .. }
@@ -48,6 +52,41 @@ pub(super) fn ask(it: &mut Decider<'_, '_>, iteration: u32, proposal: Proposal) 
     match misfit {
         Some(sentence) => turn::block(it, &open, Blocked::Misfit { sentence }),
         None => Ok(()),
+    }
+}
+
+/// Where its instance is not ready this is refused, and owed on.
+pub(super) fn tell(it: &mut Decider<'_, '_>, iteration: u32, message: Payload) -> Result<(), Stop> {
+    if present(it, iteration)?.is_some() || !it.execution()?.kind.is_hosted() {
+        return Err(no(Refusal::Stale {}));
+    }
+    let (agent, timeout_ms) = (it.execution()?.agent, it.execution()?.limits.iteration_timeout_ms);
+    let id = it.id;
+    match instance::tell(it.draft, agent, id, message, timeout_ms)? {
+        Some((instance, call)) => it.emit(Event::ProgramTold { iteration, instance, call }),
+        None => Err(no(Refusal::ProgramNotReady {})),
+    }
+}
+
+/// The call of its message is over. One that was lost with its program is told again, under the same id.
+pub(crate) fn heard(id: ExecutionId, draft: &mut Draft<'_>, call: CallId, lost: bool) -> Result<(), Unread> {
+    let Some(execution) = draft.get::<Execution>(id)? else { return Ok(()) };
+    let waits = |iteration: &&Iteration| matches!(iteration.step, Step::Told { call: told, .. } if told == call);
+    match execution.iteration().filter(waits).map(|iteration| iteration.number) {
+        Some(iteration) => draft.emit::<Execution>(id, Event::ProgramHeard { iteration, call, lost }),
+        None => Ok(()),
+    }
+}
+
+/// Nobody waits for the answer any more.
+pub(super) fn take_back(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
+    match it.iteration()?.step {
+        Step::Told { instance, call } => instance::take_back(it.draft, instance, call),
+        Step::Program { .. }
+        | Step::Thinking { .. }
+        | Step::Acting { .. }
+        | Step::Validating { .. }
+        | Step::Closing { .. } => Ok(()),
     }
 }
 
@@ -73,6 +112,13 @@ pub(super) fn apply(execution: &mut Execution, event: &Event) {
     if let Event::ProgramAsked { call, .. } = event {
         iteration.calls += 1;
         iteration.step = Step::Acting { calls: vec![call.open()] };
+    }
+    if let Event::ProgramTold { instance, call, .. } = event {
+        iteration.told = Some(*call);
+        iteration.step = Step::Told { instance: *instance, call: *call };
+    }
+    if let Event::ProgramHeard { call, lost, .. } = event {
+        iteration.step = Step::Program { call: Some(*call).filter(|_| !lost) };
     }
     if let Event::ProgramEnded { output: Some(output), .. } = event {
         iteration.step = validation::begun(*output, validators);

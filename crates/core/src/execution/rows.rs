@@ -67,6 +67,8 @@ pub struct IterationRow {
     pub turns: u32,
     pub clock: Clock,
     pub output: Option<Hash>,
+    /// The message, a call of its instance's session, whose answer is the output.
+    pub told: Option<CallId>,
     pub started_at: Time,
     pub ended_at: Option<Time>,
 }
@@ -131,6 +133,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
             (0..).zip(calls).map(row).collect()
         }
         Event::ProgramAsked { iteration, call } => vec![call.row(Holder::Execution(id), *iteration, 0, 0, false)],
+        Event::ProgramTold { call, .. } => iteration.map(|open| told(id, open, *call, stamp)).into_iter().collect(),
         Event::IterationUnbound { had_sandbox: true, .. } | Event::JailLost { .. } => {
             iteration.map(|iteration| note(id, iteration, Note::SandboxLost)).into_iter().collect()
         }
@@ -165,6 +168,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::Erased { payloads, .. } => erased(before, payloads),
         Event::PayloadErased { payload, .. } => vec![Row::Erased { hash: *payload }],
         Event::CancelRequested { .. }
+        | Event::ProgramHeard { .. }
         | Event::ProgramEnded { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { had_sandbox: false, .. }
@@ -186,6 +190,22 @@ fn begun(id: ExecutionId, iteration: u32, stamp: Stamp) -> Row {
         turns: 0,
         clock: Clock { used_ms: 0, since: Some(stamp.run) },
         output: None,
+        told: None,
+        started_at: stamp.at,
+        ended_at: None,
+    })
+}
+
+fn told(id: ExecutionId, open: &Iteration, call: CallId, stamp: Stamp) -> Row {
+    Row::Iteration(IterationRow {
+        execution: id,
+        number: open.number,
+        status: "running".to_string(),
+        cause: None,
+        turns: open.turns,
+        clock: open.clock,
+        output: None,
+        told: Some(call),
         started_at: stamp.at,
         ended_at: None,
     })
@@ -275,7 +295,10 @@ pub(super) fn of_state(id: ExecutionId, before: Option<&Execution>, after: &Exec
 }
 
 fn in_use(execution: &Execution) -> Use {
-    Use { connection: execution.binding().map(|binding| binding.connection), runs: execution.has_begun() }
+    // The slot of a program that an instance keeps running is its session's; a check takes one of its own.
+    let has_slot = !execution.kind.is_hosted() || execution.iteration().is_some_and(|iteration| iteration.has_sandbox);
+    let binding = execution.binding().filter(|_| has_slot);
+    Use { connection: binding.map(|binding| binding.connection), runs: execution.has_begun() }
 }
 
 /// The payloads that come with an event: an execution's own, which go when it is erased.
@@ -336,6 +359,8 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
         | Event::CallHeld(_)
         | Event::CallReleased(_)
         | Event::CallRecalled(_)
+        | Event::ProgramTold { .. }
+        | Event::ProgramHeard { .. }
         | Event::Refused(_) => {}
     }
 }
@@ -361,6 +386,7 @@ impl Execution {
             Some(
                 super::Step::Thinking { .. }
                 | super::Step::Program { .. }
+                | super::Step::Told { .. }
                 | super::Step::Acting { .. }
                 | super::Step::Closing { .. },
             )
@@ -431,6 +457,7 @@ fn ended(id: ExecutionId, open: &Iteration, cause: Option<&Cause>, output: Optio
         turns: open.turns,
         clock,
         output,
+        told: open.told,
         started_at: stamp.at,
         ended_at: Some(stamp.at),
     })

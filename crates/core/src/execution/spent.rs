@@ -15,6 +15,7 @@ fn held(execution: &Execution) -> Option<Held<'_>> {
         }
         Step::Thinking { call: ModelCall::Due { .. }, .. }
         | Step::Program { .. }
+        | Step::Told { .. }
         | Step::Acting { .. }
         | Step::Validating { .. }
         | Step::Closing { .. } => None,

@@ -37,7 +37,13 @@ impl Execution {
     pub(super) fn retried_failure(&self) -> Option<&str> {
         match self.iteration().map(|iteration| &iteration.step) {
             Some(Step::Thinking { failure, .. }) => failure.as_deref(),
-            Some(Step::Program { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. })
+            Some(
+                Step::Program { .. }
+                | Step::Told { .. }
+                | Step::Acting { .. }
+                | Step::Validating { .. }
+                | Step::Closing { .. },
+            )
             | None => None,
         }
     }
@@ -58,6 +64,7 @@ impl Execution {
                 }
                 Step::Thinking { .. }
                 | Step::Program { .. }
+                | Step::Told { .. }
                 | Step::Acting { .. }
                 | Step::Validating { .. }
                 | Step::Closing { .. } => (Status::Running, None),

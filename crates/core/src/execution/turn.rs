@@ -29,6 +29,7 @@ pub(super) fn call_model(it: &mut Decider<'_, '_>, mut call: CallModel) -> Resul
             if iteration.binding.is_some() && call.turn == turn_of(iteration, *attempt) => {}
         Step::Thinking { .. }
         | Step::Program { .. }
+        | Step::Told { .. }
         | Step::Acting { .. }
         | Step::Validating { .. }
         | Step::Closing { .. } => {
@@ -65,6 +66,7 @@ fn open_model_call(it: &Decider<'_, '_>, turn: Turn) -> Result<(u32, Option<u64>
         } if turn == turn_of(iteration, *attempt) => Ok((*retries, *reserved_micro_usd, *reserved_tokens)),
         Step::Thinking { .. }
         | Step::Program { .. }
+        | Step::Told { .. }
         | Step::Acting { .. }
         | Step::Validating { .. }
         | Step::Closing { .. } => Err(no(Refusal::Stale {})),
@@ -138,8 +140,8 @@ impl Step {
     /// What an attempt does next: a program is run, or heard once `call` of it has ended; a model is asked.
     pub(super) fn next(kind: AgentKind, call: Option<CallId>, run: Run) -> Step {
         match kind {
-            AgentKind::Command => Step::Program { call },
-            AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => Step::thinking(run),
+            AgentKind::Command | AgentKind::Hooks | AgentKind::Acp => Step::Program { call },
+            AgentKind::Llm => Step::thinking(run),
         }
     }
 
@@ -178,7 +180,11 @@ pub(super) fn perform(
     let iteration = it.iteration()?;
     let may_start = match &iteration.step {
         Step::Acting { calls } => call::startable(calls).any(|call| call.id == id && call.place == Place::Rows),
-        Step::Thinking { .. } | Step::Program { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
+        Step::Thinking { .. }
+        | Step::Program { .. }
+        | Step::Told { .. }
+        | Step::Validating { .. }
+        | Step::Closing { .. } => false,
     };
     if !may_start {
         return Err(no(Refusal::Stale {}));
@@ -403,7 +409,7 @@ fn apply_called(execution: &mut Execution, called: &call::Called, run: Run) {
                 call.apply_called(called, run);
             }
         }
-        Step::Thinking { .. } | Step::Program { .. } | Step::Closing { .. } => {}
+        Step::Thinking { .. } | Step::Program { .. } | Step::Told { .. } | Step::Closing { .. } => {}
     }
 }
 
@@ -452,7 +458,8 @@ fn apply_ended(execution: &mut Execution, ended: &call::Ended, run: Run) {
         Step::Validating { check: Check::Open { call }, .. } => Some(call),
         Step::Validating { check: Check::None | Check::Ended { .. }, .. }
         | Step::Thinking { .. }
-        | Step::Program { .. } => None,
+        | Step::Program { .. }
+        | Step::Told { .. } => None,
     };
     if let Some(call) = call {
         call.apply_again(ended);
@@ -475,6 +482,9 @@ fn close_call(execution: &mut Execution, id: CallId, run: Run) {
         Step::Validating { check: check @ (Check::Open { .. } | Check::None), .. } => {
             *check = Check::Ended { call: id }
         }
-        Step::Validating { check: Check::Ended { .. }, .. } | Step::Thinking { .. } | Step::Program { .. } => {}
+        Step::Validating { check: Check::Ended { .. }, .. }
+        | Step::Thinking { .. }
+        | Step::Program { .. }
+        | Step::Told { .. } => {}
     }
 }

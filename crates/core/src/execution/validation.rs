@@ -24,6 +24,7 @@ fn present(it: &Decider<'_, '_>, iteration: u32, index: u32) -> Result<Check, St
         Step::Validating { .. }
         | Step::Thinking { .. }
         | Step::Program { .. }
+        | Step::Told { .. }
         | Step::Acting { .. }
         | Step::Closing { .. } => Err(no(Refusal::Stale {})),
     }

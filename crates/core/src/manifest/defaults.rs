@@ -179,3 +179,13 @@ impl Manifest {
 fn paths(stated: Option<&[String]>) -> Vec<&str> {
     stated.map_or_else(|| vec!["/workspace"], |paths| paths.iter().map(String::as_str).collect())
 }
+
+impl AgentKind {
+    /// Its program is kept running by an instance.
+    pub fn is_hosted(self) -> bool {
+        match self {
+            AgentKind::Hooks | AgentKind::Acp => true,
+            AgentKind::Llm | AgentKind::Command => false,
+        }
+    }
+}

@@ -4,7 +4,7 @@
 use super::Note;
 use super::canonical::{
     AccessMode, AgentKind, DependencyType, Guard, Manifest, NetworkMode, Resources, Runtime, Secret, Security, Spec,
-    Tool, Trigger, Volume,
+    Tool, Volume,
 };
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::validator::Validator;
@@ -27,8 +27,8 @@ impl Manifest {
             tools,
             security,
             volumes,
-            schedule,
-            triggers,
+            schedule: _,
+            triggers: _,
             limits: _,
             retention: _,
             secrets,
@@ -39,13 +39,6 @@ impl Manifest {
         if let Some(stated) = runtime {
             runtime_of(stated, tools.is_some(), &mut list);
         }
-        let woken = schedule.is_some() || triggers.iter().any(|trigger| *trigger != Trigger::Manual);
-        list.when(
-            woken && self.kind() == AgentKind::Hooks,
-            "spec.triggers",
-            "agents of kind `hooks` are not started yet, so nothing would wake it",
-            LEAVE,
-        );
         let backend = self.backend(host).map_err(|problem| list.problems.push(problem)).ok();
         validators(self.validators(), &mut list);
         for (index, tool) in tools.iter().flatten().enumerate() {
@@ -65,7 +58,6 @@ impl Manifest {
             let way_out = format!("name what does: {}", USED_BY.join(", "));
             list.add(&format!("spec.secrets[{index}].capability"), reason, way_out);
         }
-        // What an agent of kind `hooks` states of its life is looked at when it starts, which nothing does unless it holds.
         let hooks = self.kind() == AgentKind::Hooks;
         list.when(
             memory.is_some() && !hooks,
@@ -73,7 +65,8 @@ impl Manifest {
             "this kind of agent has no memory but its work folder",
             LEAVE,
         );
-        list.when(supervision.is_some(), "spec.supervision", "nothing restarts an agent that crashes yet", LEAVE);
+        let reason = "only a program that is kept running (`kind: hooks` or `acp`) is started again";
+        list.when(supervision.is_some() && !self.kind().is_hosted(), "spec.supervision", reason, LEAVE);
         let modules = dependencies.iter().enumerate();
         for (index, dependency) in modules.filter(|(_, one)| one.kind == DependencyType::Module && !hooks) {
             let reason = format!("the module `{}` would not be looked for", dependency.name);
@@ -90,14 +83,13 @@ impl Manifest {
             return Vec::new();
         }
         let note = |path: String, text: String| Note { path, text };
-        let unstarted = "agents of kind `hooks` are registered, and nothing starts them yet".to_owned();
         let modules = self.spec.dependencies.iter().enumerate();
         let modules = modules.filter(|(_, one)| one.kind == DependencyType::Module).map(|(index, one)| {
             let range = one.version.as_ref().map(|range| format!(" {range}")).unwrap_or_default();
             let text = format!("the module `{}`{range} is looked for when the agent starts", one.name);
             note(format!("spec.dependencies[{index}]"), text)
         });
-        std::iter::once(note("spec.runtime.kind".to_owned(), unstarted)).chain(modules).collect()
+        modules.collect()
     }
 }
 
@@ -123,14 +115,10 @@ impl List {
 fn runtime_of(runtime: &Runtime, has_tools: bool, list: &mut List) {
     let kind = runtime.kind.unwrap_or(AgentKind::Llm);
     match kind {
-        AgentKind::Llm | AgentKind::Hooks => {}
+        AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => {}
         AgentKind::Command => {
             let reason = "a program of kind `command` has no way to ask for capabilities yet";
             list.when(has_tools, "spec.tools", reason, LEAVE);
-        }
-        AgentKind::Acp => {
-            let reason = format!("agents of kind `{}` are not started yet", kind.as_str());
-            list.add("spec.runtime.kind", reason, "use `kind: command`, or leave it out");
         }
     }
 }

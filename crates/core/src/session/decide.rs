@@ -1,6 +1,6 @@
 //! Decisions of a session. A call on our own rows is asked for, judged, done and ended in one: whoever asks brings its arguments.
 //! One that needs a sandbox is asked for and judged here, and goes on in `jail`.
-use super::{Command, Ending, Event, Invoke, Refusal, Session, erase, jail};
+use super::{Command, Ending, Event, Invoke, Opener, Refusal, Session, erase, hosted, jail};
 use crate::actor::Actor;
 use crate::agent::{self, Agent, State};
 use crate::approval::{self, Held, Rejudged};
@@ -10,6 +10,7 @@ use crate::capability::{self, Place};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace, Unread};
 use crate::id::{AgentId, CallId, KeyId, SessionId};
+use crate::instance;
 use crate::state::{self, Space};
 
 pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
@@ -119,8 +120,9 @@ fn open(id: SessionId, draft: &mut Draft<'_>, agent: AgentId, key: KeyId) -> Res
     entry.holds_key(key, wall)?;
     let agent_name = entry.name.clone();
     within_rate(draft, agent)?;
-    draft.emit::<Session>(id, Event::Opened { agent, agent_name, key })?;
-    Ok(agent::session_opened(agent, draft, id, key)?)
+    let opener = Opener::Key(key);
+    draft.emit::<Session>(id, Event::Opened { agent, agent_name, opener })?;
+    Ok(agent::session_opened(agent, draft, id, opener)?)
 }
 
 /// Counted by minutes of the daemon's own life, so that no step of the clock opens a second minute.
@@ -138,7 +140,12 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
     let (agent, wall) = (session.agent, draft.wall);
     let entry = known(agent, draft)?;
     entry.not_revoked()?;
-    entry.holds_key(asked.key, wall)?;
+    match (asked.opener, session.opener) {
+        (Opener::Key(key), Opener::Key(_)) => entry.holds_key(key, wall)?,
+        // Who asks is told by the listener of its jail.
+        (Opener::Instance(one), Opener::Instance(other)) if one == other => {}
+        (Opener::Instance(_) | Opener::Key(_), _) => return Err(no(Refusal::Unknown {})),
+    }
     if let State::Paused { until, .. } = &entry.state {
         return Err(no(Refusal::Paused { until: *until }));
     }
@@ -151,7 +158,7 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
     within_rate(draft, agent)?;
     // Those on our own rows are in flight only while people have not answered.
     let place = capability::terms(&asked.proposal.capability).map_or(Place::Sandbox, |terms| terms.place);
-    if session.calls.iter().filter(|held| held.call.place == place).count() >= super::CALLS_MAX {
+    if session.open_of(place) >= super::CALLS_MAX {
         return Err(no(Refusal::CallsInFlight {}));
     }
     let timeout_ms = draft.plan(agent, revision)?.map_or(0, |plan| plan.limits.iteration_timeout_ms);
@@ -248,14 +255,23 @@ fn stop(id: SessionId, draft: &mut Draft<'_>, call: &Open, judged: Judged) -> Re
 }
 
 pub(super) fn block(id: SessionId, draft: &mut Draft<'_>, call: &Open, blocked: Blocked) -> Result<(), Unread> {
-    draft.emit::<Session>(id, Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked })
+    let held = draft.get::<Session>(id)?.and_then(|session| session.calls.iter().find(|held| held.call.id == call.id));
+    let (held, why) = (held.cloned(), blocked.as_str());
+    draft.emit::<Session>(id, Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked })?;
+    match held {
+        Some(held) => hosted::over(id, draft, &held, &instance::Over::Blocked(why)),
+        None => Ok(()),
+    }
 }
 
 /// The end, in the agent's stream too.
-pub(super) fn end(id: SessionId, draft: &mut Draft<'_>, ending: Ending) -> Result<(), Unread> {
+pub(crate) fn end(id: SessionId, draft: &mut Draft<'_>, ending: Ending) -> Result<(), Unread> {
     let Some(session) = draft.get::<Session>(id)?.filter(|session| session.ended.is_none()) else { return Ok(()) };
-    let (agent, bytes) = (session.agent, session.bytes);
-    draft.emit::<Session>(id, Event::Ended { ending, bytes: Some(bytes) })?;
+    let (agent, bytes, instance) = (session.agent, session.bytes, session.instance());
+    draft.emit::<Session>(id, Event::Ended { ending: ending.clone(), bytes: Some(bytes) })?;
+    if let Some(instance) = instance {
+        instance::session_over(draft, instance, id, &ending)?;
+    }
     state::end_session(draft, agent, &Space::session(agent, Holder::Session(id)))?;
     draft.emit::<Agent>(agent, agent::Event::SessionEnded { session: id })?;
     jail::advance(id, draft)

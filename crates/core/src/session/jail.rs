@@ -2,7 +2,7 @@
 //! folder, released when nothing runs in it for a while, when somebody else waits for its slot, and at the session's end.
 //! Each decision ends in [`advance`], which takes every step that waits for nobody.
 use super::decide::{block, known, known_session, live, no};
-use super::{CALLS_MAX, Event, InFlight, JAIL_IDLE_MS, Jail, LATE_MS, Refusal, Session};
+use super::{CALLS_MAX, Event, InFlight, JAIL_IDLE_MS, Jail, LATE_MS, Refusal, Session, hosted};
 use crate::actor::Actor;
 use crate::agent;
 use crate::approval;
@@ -12,6 +12,7 @@ use crate::capability::{Place, clip};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Unread;
 use crate::id::{CallId, ConnectionId, LeaseId, SessionId, WorkerId};
+use crate::instance;
 use crate::network::{self, Traffic};
 use crate::owed::{Obligation, Owed};
 use crate::retention;
@@ -32,7 +33,9 @@ pub(super) fn bind(
     if entry.killed {
         return Err(refuse::<agent::Agent>(agent::Refusal::StillEnding {}));
     }
-    let wanted = binding::Wanted { agent, revision, begun: false, worker, connection };
+    // An instance's program takes nobody's place among what its agent does.
+    let begun = session.instance().is_some();
+    let wanted = binding::Wanted { agent, revision, begun, hosted: false, worker, connection };
     let binding = binding::bind(draft, wanted)?.map_err(|why| no(Refusal::Unplaced { why }))?;
     draft.emit::<Session>(id, Event::Bound { jail: session.jails.saturating_add(1), revision, binding })?;
     Ok(advance(id, draft)?)
@@ -87,7 +90,7 @@ pub(super) fn release(
                 (false, true) => Outcome::TimedOut,
                 (false, false) => held.call.lost(false),
             };
-        end_unfinished(id, draft, &held.call, outcome)?;
+        end_unfinished(id, draft, held, outcome)?;
     }
     let traffic = traffic.map(Traffic::recordable);
     draft.emit::<Session>(id, Event::Released { jail: number, connection, traffic })?;
@@ -128,7 +131,7 @@ pub(super) fn end_call(id: SessionId, draft: &mut Draft<'_>, end: EndCall) -> Re
     let Some(held) = held else { return Err(no(Refusal::Stale {})) };
     let closing = session.ended.is_some() || held.cancelled;
     let Some(ended) = held.call.end(end, closing, draft) else { return Err(no(Refusal::Stale {})) };
-    draft.emit::<Session>(id, Event::CallEnded(ended))?;
+    end_held(id, draft, held, ended)?;
     Ok(advance(id, draft)?)
 }
 
@@ -151,7 +154,7 @@ pub(super) fn cancel_call(id: SessionId, draft: &mut Draft<'_>, session: &Sessio
 pub(super) fn expire(id: SessionId, draft: &mut Draft<'_>) -> Result<(), Stop> {
     let (session, now) = (known_session(id, draft)?, draft.stamp.run);
     let mut moved = false;
-    for held in session.calls.iter().filter(|held| held.waits_for_jail_or_rows() && held.deadline <= now) {
+    for held in session.calls.iter().filter(|held| held.waits_in_time() && held.deadline <= now) {
         block(id, draft, &held.call, Blocked::Expired)?;
         moved = true;
     }
@@ -183,21 +186,28 @@ fn lose_calls(
 ) -> Result<(), Unread> {
     for held in session.calls.iter().filter(|held| held.call.lease().is_some_and(|lease| lost(lease.lease))) {
         let outcome = held.call.lost(session.ended.is_some() || held.cancelled);
-        end_unfinished(id, draft, &held.call, outcome)?;
+        end_unfinished(id, draft, held, outcome)?;
     }
     Ok(())
 }
 
-fn end_unfinished(id: SessionId, draft: &mut Draft<'_>, call: &Open, outcome: Outcome) -> Result<(), Unread> {
-    match call.end_unfinished(outcome) {
-        Some(ended) => draft.emit::<Session>(id, Event::CallEnded(ended)),
+fn end_unfinished(id: SessionId, draft: &mut Draft<'_>, held: &InFlight, outcome: Outcome) -> Result<(), Unread> {
+    match held.call.end_unfinished(outcome) {
+        Some(ended) => end_held(id, draft, held, ended),
         None => Ok(()),
     }
 }
 
+/// Its instance hears of the end of a hook in the same decision.
+fn end_held(id: SessionId, draft: &mut Draft<'_>, held: &InFlight, ended: call::Ended) -> Result<(), Unread> {
+    let outcome = ended.outcome.clone();
+    draft.emit::<Session>(id, Event::CallEnded(ended))?;
+    if outcome.is_again() { Ok(()) } else { hosted::over(id, draft, held, &instance::Over::Ended(outcome)) }
+}
+
 /// Takes every step that waits for nobody. Each emits an event, and each event moves the fold on.
 pub(super) fn advance(id: SessionId, draft: &mut Draft<'_>) -> Result<(), Unread> {
-    const ROUNDS_MAX: usize = 4 * CALLS_MAX;
+    const ROUNDS_MAX: usize = 8 * CALLS_MAX;
     for _ in 0..ROUNDS_MAX {
         let Some(session) = draft.get::<Session>(id)?.cloned() else { return Ok(()) };
         if !step(id, draft, &session)? {
@@ -265,7 +275,9 @@ fn step(id: SessionId, draft: &mut Draft<'_>, session: &Session) -> Result<bool,
 /// Judged now, by the revision that it was asked under.
 fn begin(id: SessionId, draft: &mut Draft<'_>, session: &Session, jail: &Jail, held: &InFlight) -> Result<(), Unread> {
     let agent = session.agent;
-    let caller = Caller { actor: Actor::Agent(agent), agent, revision: held.revision, holder: Holder::Session(id) };
+    // A hook is asked by the manifest that names the program, as a check of it is.
+    let actor = if held.hook { Actor::Validator } else { Actor::Agent(agent) };
+    let caller = Caller { actor, agent, revision: held.revision, holder: Holder::Session(id) };
     match call::begin(draft, caller, &held.call, jail.binding.fence, None)? {
         call::Begun::Called(called) => draft.emit::<Session>(id, Event::CallCalled(called)),
         call::Begun::Held(held) => draft.emit::<Session>(id, Event::CallHeld(held)),
@@ -285,6 +297,11 @@ impl InFlight {
 
     fn needs_jail(&self) -> bool {
         self.call.place == Place::Sandbox && self.waits_for_jail_or_rows()
+    }
+
+    /// A program that finds no worker yet is waited for; how long, whoever wants something of it says.
+    fn waits_in_time(&self) -> bool {
+        self.waits_for_jail_or_rows() && !self.hook
     }
 
     fn waits_for_jail_or_rows(&self) -> bool {
@@ -348,7 +365,7 @@ fn next_due(session: &Session) -> Option<Run> {
     let jail = session.jail.filter(|jail| !jail.releasing);
     let late = |held: &InFlight| match (held.is_leased(), jail) {
         // How long a person may take is the approval's own.
-        (false, _) if held.call.waits_for().is_some() => None,
+        (false, _) if !held.waits_in_time() => None,
         (false, _) => Some(held.deadline),
         (true, Some(_)) => Some(held.deadline.plus_ms(LATE_MS)),
         (true, None) => None,
@@ -415,6 +432,7 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
         Event::Opened { .. }
         | Event::Heard { .. }
         | Event::Invoked { .. }
+        | Event::HookAsked { .. }
         | Event::NetworkRefused { .. }
         | Event::Ended { .. }
         | Event::PayloadErased { .. }

@@ -1,11 +1,11 @@
 //! Rows of a session: what lists show of it, its calls, and what its limits are counted by.
-use super::{Event, Session};
+use super::{Event, Opener, Session};
 use crate::approval;
 use crate::binding::{self, Use};
 use crate::bound::{Bound, Hash};
 use crate::call::{self, Holder};
 use crate::facts::{Counter, Namespace};
-use crate::id::{AgentId, CallId, ConnectionId, KeyId, SessionId};
+use crate::id::{AgentId, CallId, ConnectionId, SessionId};
 use crate::retention;
 use crate::retention::erasing::Payloads;
 use crate::row::Row;
@@ -17,7 +17,7 @@ pub struct SessionRow {
     pub id: SessionId,
     pub agent: AgentId,
     pub agent_name: String,
-    pub key: KeyId,
+    pub opener: Opener,
     pub opened_at: Time,
     pub heard_at: Time,
     pub invocations: u32,
@@ -46,7 +46,7 @@ impl Session {
             id,
             agent: self.agent,
             agent_name: self.agent_name.clone(),
-            key: self.key,
+            opener: self.opener,
             opened_at: self.opened_at,
             heard_at: self.heard_at,
             invocations: self.invocations,
@@ -92,6 +92,7 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
             };
             vec![counted(session.agent), held, call.row(Holder::Session(id), 0, 0, *ordinal, false)]
         }
+        Event::HookAsked { ordinal, call, .. } => vec![call.row(Holder::Session(id), 0, 0, *ordinal, true)],
         Event::CallCalled(called) => {
             before.map(|session| call::called_rows(session.agent, called, stamp)).unwrap_or_default()
         }
@@ -139,13 +140,15 @@ pub(super) fn of_state(id: SessionId, before: Option<&Session>, after: &Session)
 
 /// With a jail it runs, and takes up a slot.
 fn in_use(session: &Session) -> Use {
-    Use { connection: session.jail.map(|jail| jail.binding.connection), runs: session.jail.is_some() }
+    // An instance's program is there for the executions that it does, which count themselves.
+    let runs = session.jail.is_some() && session.instance().is_none();
+    Use { connection: session.jail.map(|jail| jail.binding.connection), runs }
 }
 
 /// The payloads that come with an event: a session's own, which go when it is erased.
 pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
     match event {
-        Event::Invoked { call, .. } => {
+        Event::Invoked { call, .. } | Event::HookAsked { call, .. } => {
             each(&call.arguments);
             each(&call.attributes);
         }

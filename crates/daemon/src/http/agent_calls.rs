@@ -182,7 +182,7 @@ impl ApiState {
         let value =
             known.and_then(|known| known.value(&asked.arguments)).map(|bytes| self.app.committer.payload(bytes));
         let capability = proposal.capability.clone();
-        let invoke = session::Command::Invoke(session::Invoke { key: caller.key, proposal, value, idempotency });
+        let invoke = session::Command::Invoke(session::Invoke { opener: caller.opener, proposal, value, idempotency });
         match self.app.committer.commit(Actor::Agent(caller.agent), Command::Session(session, invoke)).await {
             Ok(committed) => match self.made(&committed, &capability).await? {
                 Made::Over(answer) => Ok(Answered::Done(answer)),

@@ -152,15 +152,20 @@ async fn events(
     let id = api.meant(caller, &headers).await?.id;
     let listening = api.app.presence.listen(id, api.app.committer.now().run);
     let watcher =
-        Watcher { agent: Some(caller.agent), capability: None, key: Some(caller.key), session: Some((id, listening)) };
+        Watcher { agent: Some(caller.agent), capability: None, key: caller.key(), session: Some((id, listening)) };
     Ok(follow(api, watcher, after))
 }
 
 impl ApiState {
     /// A session of the caller's, opened for it.
     pub(super) async fn opened(&self, caller: AgentCaller) -> Result<SessionRow, Failure> {
+        let Some(key) = caller.key() else {
+            return Err(Code::Forbidden
+                .problem("a program in a jail has the session of its instance, and opens none")
+                .into());
+        };
         let id = self.app.committer.mint_session();
-        let open = session::Command::Open { agent: caller.agent, key: caller.key };
+        let open = session::Command::Open { agent: caller.agent, key };
         self.app.committer.commit(Actor::Agent(caller.agent), Command::Session(id, open)).await?;
         let row = self.session_row(id).await?;
         self.app.presence.heard(id, self.app.committer.now().run);
@@ -226,7 +231,7 @@ impl ApiState {
             name: row.name,
             status: shown.status,
             revision: shown.revision,
-            key: caller.key,
+            key: caller.opener.to_string(),
             key_dies_at: caller.dies_at.map(Into::into),
             session: session.map(|session| self.shown_session(session)),
             calls_per_minute: u32::try_from(CALLS_PER_MINUTE_MAX).unwrap_or(u32::MAX),

@@ -12,7 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tenure_core::access::Role;
 use tenure_core::actor::Actor;
-use tenure_core::id::{AgentId, KeyId};
+use tenure_core::id::{AgentId, InstanceId, KeyId};
+use tenure_core::session::Opener;
 use tenure_core::time::Time;
 use tenure_store::rows::macs::Forged;
 use tenure_store::rows::{agent_keys, keys};
@@ -83,9 +84,25 @@ impl Caller {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AgentCaller {
     pub(super) agent: AgentId,
-    pub(super) key: KeyId,
+    /// Its key; or the instance by the listener of whose jail it came.
+    pub(super) opener: Opener,
     /// When the key dies by itself.
     pub(super) dies_at: Option<Time>,
+}
+
+impl AgentCaller {
+    pub(super) fn key(self) -> Option<KeyId> {
+        match self.opener {
+            Opener::Key(key) => Some(key),
+            Opener::Instance(_) => None,
+        }
+    }
+}
+
+/// A request of the program of an instance, as told by the listener of its jail.
+pub(crate) fn of_program(request: &mut Request, agent: AgentId, instance: InstanceId) {
+    let opener = Opener::Instance(instance);
+    request.extensions_mut().insert(AgentCaller { agent, opener, dies_at: None });
 }
 
 /// Whom a request was authenticated as.
@@ -280,7 +297,7 @@ async fn of_key(api: &ApiState, text: &KeyText) -> Result<Known, Failure> {
     if !row.is_live(api.app.committer.now().at) {
         return Err(unknown());
     }
-    Ok(Known::Agent(AgentCaller { agent: row.agent, key: row.id, dies_at: row.dies_at }))
+    Ok(Known::Agent(AgentCaller { agent: row.agent, opener: Opener::Key(row.id), dies_at: row.dies_at }))
 }
 
 fn unauthenticated(detail: &str) -> Failure {

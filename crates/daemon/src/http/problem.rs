@@ -7,7 +7,7 @@ use tenure_core::aggregate::Refusal;
 use tenure_core::comms::{BODY_BYTES_MAX, CORRELATION_BYTES_MAX, WAITING_MAX};
 use tenure_core::manifest;
 use tenure_core::state::Conflict;
-use tenure_core::{agent, execution, fleet, model_call, package, project, secret, session};
+use tenure_core::{agent, execution, fleet, instance, model_call, package, project, secret, session};
 use tenure_store as store;
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, MEDIA_TYPE, Problem};
@@ -123,6 +123,7 @@ fn of_refusal(refusal: &Refusal) -> Problem {
         Refusal::Session(refusal) => of_session(refusal),
         Refusal::Secret(refusal) => of_secret(refusal),
         Refusal::Package(refusal) => of_package(refusal),
+        Refusal::Instance(refusal) => of_instance(refusal),
     }
 }
 
@@ -160,6 +161,17 @@ fn of_project(refusal: &project::Refusal) -> Problem {
         }
         R::PublisherUnknown {} => Code::PublisherUnknown.problem("no trusted publisher has this key"),
         R::AclUnknown { prefix } => Code::StateUnknown.problem(format!("there is no rule for {}", quoted(prefix))),
+    }
+}
+
+fn of_instance(refusal: &instance::Refusal) -> Problem {
+    use instance::Refusal as R;
+    match refusal {
+        R::Unknown {} | R::Stopped {} => Code::InstanceNone.problem("it is stopped"),
+        R::Running { instance } => Code::Conflict.problem(format!("its program is kept running by {instance} already")),
+        R::NoProgram {} => Code::AgentNoProgram.problem("its manifest names no program of kind `hooks` or `acp`"),
+        R::NotReady {} => Code::InstanceNone.problem("its program is not ready"),
+        R::NotDue {} | R::Stale {} => Code::Conflict.problem("the instance's state has moved on"),
     }
 }
 
@@ -269,14 +281,11 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         R::PayloadUnknown {} => Code::PayloadUnknown.problem("the record that names it first did not bring it"),
         R::BudgetSpent { shut } => Code::BudgetSpent.problem(shut.to_string()),
         R::PlanLost {} => Code::LedgerBroken.problem("what its agent's revision runs by is not in the store"),
-        R::KindNotStarted { kind } => {
-            let detail = format!("agents of kind `{}` are registered, and nothing starts them yet", kind.as_str());
-            Code::AgentKindNotStarted.problem(detail)
-        }
         R::Stale {}
         | R::NotConnected {}
         | R::SlotsFull {}
         | R::AgentBusy {}
+        | R::ProgramNotReady {}
         | R::Bound {}
         | R::NotHome {}
         | R::NotDue {}

@@ -18,7 +18,7 @@ use tenure_core::call::Holder;
 use tenure_core::id::{AgentId, CallId, KeyId, SessionId};
 use tenure_store as store;
 use tenure_store::events_from;
-use tenure_store::rows::{agents, calls, executions, sessions};
+use tenure_store::rows::{agents, calls, executions, instances, sessions};
 use tenure_store::sql::Sql;
 use tenure_wire::api::event::{Piece, Printer, SSE_EVENT, SSE_PIECE};
 use tenure_wire::api::watch::WatchEvent;
@@ -314,6 +314,7 @@ fn owner(sql: &mut dyn Sql, stream: Aggregate) -> Result<Option<(AgentId, String
         Aggregate::Agent(id) => agents::get(sql, id)?.map(|row| (id, row.name)),
         Aggregate::Execution(id) => executions::get(sql, id)?.map(|row| (row.agent, row.agent_name)),
         Aggregate::Session(id) => sessions::get(sql, id)?.map(|row| (row.agent, row.agent_name)),
+        Aggregate::Instance(id) => instances::get(sql, id)?.map(|row| (row.agent, row.agent_name)),
         Aggregate::Project(_) | Aggregate::Worker(_) | Aggregate::Secret(_) | Aggregate::Package(_) => None,
     })
 }

@@ -265,7 +265,7 @@ fn asker(txn: &mut ReadTxn<'_>, holder: Holder) -> Result<Option<Asker>, Error> 
             Some(row) => {
                 // Which revision it was is not in its rows once its jail is gone: the newest stands for it.
                 let newest = agents::get(txn.parts().0, row.agent)?.map_or(1, |agent| agent.standing.revision);
-                (row.agent, row.agent_name, row.revision.unwrap_or(newest), None, Some(row.key.to_string()))
+                (row.agent, row.agent_name, row.revision.unwrap_or(newest), None, Some(row.opener.to_string()))
             }
             None => return Ok(None),
         },

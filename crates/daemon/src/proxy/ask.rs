@@ -20,9 +20,11 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event};
 use tenure_core::call::Holder;
 use tenure_core::execution::{self, MODEL_RETRIES_MAX, Used};
-use tenure_core::id::{AgentId, CallId, ExecutionId};
+use tenure_core::id::{AgentId, CallId, ExecutionId, SessionId};
+use tenure_core::instance::Instance;
 use tenure_core::model_call::{self, Begin, RETRY_LAST_MS, backoff_ms};
 use tenure_core::time::Run;
+use tenure_store::fold;
 use tenure_wire::scrub::ScrubbedText;
 use tenure_wire::stream::OpenStream;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -64,9 +66,9 @@ impl<'a> Asker<'a> {
         asked: Asked,
         body: String,
     ) -> Result<Asker<'a>, Problem> {
-        let id = match open.holder {
-            Holder::Execution(id) => id,
-            Holder::Session(_) => return Err(Problem::of_session()),
+        let (id, iteration) = match open.holder {
+            Holder::Execution(id) => (id, open.iteration),
+            Holder::Session(session) => task(app, session).await?,
         };
         let named = asked.word.clone();
         let read = app.records.read(move |txn| {
@@ -78,7 +80,6 @@ impl<'a> Asker<'a> {
             Ok((row.agent, word))
         });
         let (agent, word) = read.await.map_err(|_| Problem::unwritten())?;
-        let iteration = open.iteration;
         Ok(Asker { app, id, agent, iteration, wire, asked, word, body: body.into_bytes() })
     }
 
@@ -284,4 +285,18 @@ fn fitted(asked: &Asked, provider: Provider) -> (Request, Vec<String>) {
         left_out.extend(wishes.top_p.take().map(|_| "top_p".to_string()));
     }
     (request, left_out)
+}
+
+/// What an instance's program is at: a model that it asks is asked for that, and paid by it. Of several the oldest.
+async fn task(app: &App, session: SessionId) -> Result<(ExecutionId, u32), Problem> {
+    let macs = app.records.reader().macs().clone();
+    let read = app.records.read(move |txn| {
+        let Some(instance) = txn.session(session)?.opener.instance() else { return Ok(Err(Problem::of_session())) };
+        let known = fold::<Instance>(txn.parts().0, &macs, instance)?;
+        let Some(message) = known.and_then(|known| known.messages.first().copied()) else {
+            return Ok(Err(Problem::no_task()));
+        };
+        Ok(Ok((message.execution, txn.execution(message.execution)?.iterations)))
+    });
+    read.await.map_err(|_| Problem::unwritten())?
 }

@@ -42,9 +42,24 @@ impl Problem {
     pub(super) fn no_such_path(path: &str) -> Problem {
         let message = format!(
             "{path} is not served here; there are /v1/chat/completions, /v1/responses, /v1/messages, \
-             /v1/messages/count_tokens, /v1/llm/generate and /v1/models"
+             /v1/messages/count_tokens, /v1/llm/generate, /v1/models, /mcp and what is below /v1/agent"
         );
         Problem::new(404, "not_found_error", "not_found", message)
+    }
+
+    pub(super) fn no_instance() -> Problem {
+        let message = "only a program that its agent keeps running (`kind: hooks` or `acp`) has the agent's API here";
+        Problem::new(403, "permission_error", "no_instance", message)
+    }
+
+    pub(super) fn no_api() -> Problem {
+        let message = "the daemon is starting or closing; ask again";
+        Problem { again: true, ..Problem::new(503, "api_error", "unavailable", message) }
+    }
+
+    pub(super) fn no_task() -> Problem {
+        let message = "no message is being handled, and a model's cost belongs to one: ask while `message` runs";
+        Problem::new(403, "permission_error", "no_message", message)
     }
 
     pub(super) fn wrong_method(method: &str, path: &str) -> Problem {

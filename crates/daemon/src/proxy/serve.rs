@@ -1,4 +1,5 @@
 //! One request, from its head to its answer. Must never: ask a model for a program that has gone.
+use super::agent_api;
 use super::ask::{Asker, Outcome};
 use super::exchange::{Exchange, Gone};
 use super::problem::Problem;
@@ -18,6 +19,10 @@ enum Route {
     Ask(Wire),
     Count,
     Models,
+    /// The API that agents have.
+    Agent,
+    /// What a hook's program calls back, by its name.
+    Callback(String),
 }
 
 /// `place`: none where the holder has as many requests open as it may.
@@ -47,6 +52,12 @@ fn route(open: &OpenStream) -> Result<Route, Problem> {
         "/v1/llm/generate" => ("POST", Route::Ask(Wire::Generate)),
         "/v1/messages/count_tokens" => ("POST", Route::Count),
         "/v1/models" => ("GET", Route::Models),
+        "/mcp" => return Ok(Route::Agent),
+        _ if path.starts_with(agent_api::PREFIX) => {
+            let name = &path[agent_api::PREFIX.len()..];
+            let is_callback = open.method == "POST" && name.contains('.') && !name.contains('/');
+            return Ok(if is_callback { Route::Callback(name.to_string()) } else { Route::Agent });
+        }
         _ => return Err(Problem::no_such_path(path)),
     };
     if open.method == method { Ok(route) } else { Err(Problem::wrong_method(&open.method, path)) }
@@ -58,6 +69,24 @@ async fn answer(app: &App, exchange: &mut Exchange, open: &OpenStream, route: Ro
         Err(problem) => return refuse(exchange, &problem).await,
     };
     match route {
+        Route::Agent => match agent_api::forward(app, open, body).await {
+            Ok(response) => agent_api::pass_on(exchange, response).await,
+            Err(problem) => refuse(exchange, &problem).await,
+        },
+        Route::Callback(name) => match agent_api::Callback::read(&name, &body) {
+            Ok(agent_api::Callback::Generate(params)) => match Asked::read(Wire::Generate, &params, false) {
+                Ok(asked) => ask(app, exchange, open, Wire::Generate, asked, params).await,
+                Err(problem) => refuse(exchange, &problem).await,
+            },
+            Ok(agent_api::Callback::Invoke(invoke)) => match agent_api::invoke(app, open, invoke).await {
+                Ok((status, answer)) => {
+                    exchange.head(status, &[("content-type", "application/json".to_string())]).await?;
+                    exchange.data(&answer.to_string()).await
+                }
+                Err(problem) => refuse(exchange, &problem).await,
+            },
+            Err(problem) => refuse(exchange, &problem).await,
+        },
         Route::Models => give(exchange, &models(app), &[]).await,
         Route::Count => match Asked::read(Wire::Messages, &body, true) {
             Ok(asked) => {

@@ -11,6 +11,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::Stream;
 use tenure_core::call::{Holder, Lease, Outcome};
 use tenure_core::capability::Attributes;
+use tenure_core::capability::hook::Hook;
 use tenure_core::id::CallId;
 use tenure_core::manifest::{Host, Problem};
 use tenure_core::owed::Obligation;
@@ -112,6 +113,8 @@ fn frame(
         Ok(used) => used,
         Err(refused) => return Ok(Err(Unsendable::Secret(refused.to_string()))),
     };
+    let task_ms = plan.limits.iteration_timeout_ms;
+    let timeout_ms = Hook::of(&row.capability).map_or(task_ms, |hook| hook.timeout_ms(task_ms));
     let frame = LeasedCall {
         lease: lease.lease,
         fence: lease.fence,
@@ -124,7 +127,7 @@ fn frame(
         path: attributes.path,
         confinement,
         credential: None,
-        deadline_ms: plan.limits.iteration_timeout_ms,
+        deadline_ms: timeout_ms,
     };
     Ok(Ok((frame, used)))
 }

@@ -2,6 +2,7 @@
 //! agent's home first: it is the only one where its work folder lies. What lost its worker comes first; then each agent with a queue
 //! has its turn, one a round, and no more at a time than its plan lets run, so that no long queue delays another's. What finds no
 //! place waits, and comes again when a slot or a worker is free; a session's jail makes room for it.
+mod hosted;
 mod room;
 mod waits;
 
@@ -17,6 +18,7 @@ use tenure_core::aggregate::{Command, Stream};
 use tenure_core::call::Holder;
 use tenure_core::execution::{self, ExecutionRow, Status};
 use tenure_core::id::{AgentId, ConnectionId, WorkerId};
+use tenure_core::instance;
 use tenure_core::owed::Obligation;
 use tenure_core::session;
 use tenure_core::time::Time;
@@ -33,16 +35,24 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
     }
     let waiting: Vec<Holder> = page.iter().filter_map(|(stream, _)| Holder::of(*stream)).collect();
     let last = app.fleet.placed_last();
+    let macs = app.records.reader().macs().clone();
     let chosen = app.records.read(move |txn| {
+        let hosted = hosted::split(txn, &macs, &connections, waiting)?;
+        let waiting = hosted.others;
         let mut slots = Slots::free(txn, connections)?;
         let mut bindings = unbound(txn, &mut slots, &waiting)?;
         bindings.extend(in_turn(txn, &mut slots, last)?);
         let placed: BTreeSet<Holder> = bindings.iter().map(|binding| binding.holder).collect();
         let left = waiting.into_iter().filter(|holder| !placed.contains(holder));
         let yields = room::wanted(txn, &slots, left)?;
-        Ok((bindings, yields))
+        bindings.extend(hosted.bindings);
+        Ok((bindings, yields, hosted.start))
     });
-    let (bindings, yields) = chosen.await?;
+    let (bindings, yields, start) = chosen.await?;
+    for agent in start {
+        let instance = app.committer.mint_instance();
+        app.report(Actor::Daemon, Command::Instance(instance, instance::Command::Start { agent })).await;
+    }
     for Binding { holder, queue, connection } in bindings {
         let (worker, connection) = (connection.worker, connection.id);
         let bind = match holder {
@@ -146,6 +156,10 @@ impl Queue {
         let mut running = executions::running_of(txn.parts().0, agent)?;
         let mut waiting: Vec<(Time, Holder, Option<u32>)> = Vec::new();
         for row in executions::queued_of(txn.parts().0, agent, u32::try_from(most).unwrap_or(u32::MAX))? {
+            // Where its program is kept running, it goes there and nowhere else.
+            if txn.plan(agent, row.revision)?.kind().is_hosted() {
+                continue;
+            }
             // One that has begun counts already.
             let (begins, at, holder) = (row.iterations == 0, row.started_at, Holder::Execution(row.id));
             if !(begins && paused) {

@@ -1,5 +1,5 @@
-//! Owed Program: an agent that is a program is run with its prompt, as one `process.run` of the agent's own; when that has ended,
-//! what it printed is the attempt's output. It judges nothing: what a good output is, validators say.
+//! Owed Program: an agent that is a program is run with its prompt, as one `process.run` of the agent's own, and what it printed is
+//! the attempt's output; or, where an instance keeps it running, it is told what is wanted, and its answer is the output. It judges nothing: what a good output is, validators say.
 use crate::app::App;
 use crate::reconcile::think;
 use crate::records::{Error, ReadTxn};
@@ -10,7 +10,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
 use tenure_core::call::CallRow;
 use tenure_core::execution::{self, ProgramOutcome};
-use tenure_core::id::ExecutionId;
+use tenure_core::id::{CallId, ExecutionId};
 use tenure_core::manifest::Validator;
 use tenure_core::owed::Obligation;
 use tenure_core::plan::Plan;
@@ -27,9 +27,15 @@ pub async fn program(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
     let (Stream::Execution(id), Obligation::Program { iteration, call }) = (stream, obligation) else {
         return Ok(());
     };
-    let command = match call {
-        None => asked(&app, id, iteration).await?,
-        Some(_) => ended(&app, id, iteration).await?,
+    let kind = app.records.read(move |txn| {
+        let execution = txn.execution(id)?;
+        Ok(txn.plan(execution.agent, execution.revision)?.kind())
+    });
+    let command = match (kind.await?.is_hosted(), call) {
+        (true, None) => told(&app, id, iteration).await?,
+        (true, Some(call)) => heard(&app, iteration, call).await?,
+        (false, None) => asked(&app, id, iteration).await?,
+        (false, Some(_)) => ended(&app, id, iteration).await?,
     };
     app.report(Actor::Daemon, Command::Execution(id, command)).await;
     Ok(())
@@ -51,6 +57,51 @@ async fn asked(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::
         }
         Err(failure) => execution::Command::EndProgram { iteration, outcome: ProgramOutcome::Failed { failure } },
     })
+}
+
+/// The message to a program that is kept running: what the execution was started with, and the prompt that is made of it.
+async fn told(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::Command, Error> {
+    let read = app.records.read(move |txn| {
+        let execution = txn.execution(id)?;
+        let plan = txn.plan(execution.agent, execution.revision)?;
+        let input = txn.text(execution.input)?;
+        Ok((input, think::program_prompt(txn, id, &plan, iteration)?))
+    });
+    Ok(match read.await? {
+        (input, Ok(prompt)) => {
+            let input: Value = serde_json::from_str(&input).unwrap_or(Value::String(input));
+            let message = json!({"id": id, "attempt": iteration, "input": input, "prompt": prompt});
+            let message = app.committer.payload(message.to_string().into_bytes());
+            execution::Command::TellProgram { iteration, message }
+        }
+        (_, Err(failure)) => execution::Command::EndProgram { iteration, outcome: ProgramOutcome::Failed { failure } },
+    })
+}
+
+async fn heard(app: &App, iteration: u32, call: CallId) -> Result<execution::Command, Error> {
+    let read = app.records.read(move |txn| {
+        let call = txn.call(call)?;
+        let result = result(txn, &call)?;
+        Ok(if call.outcome.as_deref() == Some("done") { Ok(answer(&result)) } else { Err(unanswered(&call, &result)) })
+    });
+    let outcome = match read.await? {
+        Ok(output) => ProgramOutcome::Answered { output: app.committer.payload(output.into_bytes()) },
+        Err(failure) => ProgramOutcome::Failed { failure },
+    };
+    Ok(execution::Command::EndProgram { iteration, outcome })
+}
+
+/// A text as it is, or the `output` of an object that has one; of anything else its JSON.
+fn answer(result: &Value) -> String {
+    let answer = &result["answer"];
+    let text = answer.as_str().or_else(|| answer["output"].as_str());
+    text.map_or_else(|| answer.to_string(), str::to_owned)
+}
+
+fn unanswered(call: &CallRow, result: &Value) -> String {
+    let why = result.get("error").and_then(Value::as_str).or(call.sentence.as_deref());
+    let word = call.outcome.as_deref().unwrap_or(&call.state);
+    format!("the program did not answer ({word}): {}", why.unwrap_or("nothing more is known"))
 }
 
 fn arguments(plan: &Plan, prompt: &str) -> Value {
@@ -129,6 +180,11 @@ fn sentence(call: &CallRow, result: &Value) -> String {
 
 /// What the attempt's program printed, once it has ended.
 pub(super) fn output(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<Option<String>, Error> {
+    if let Some(told) = txn.iteration(id, iteration)?.and_then(|row| row.told) {
+        let call = txn.call(told)?;
+        let result = result(txn, &call)?;
+        return Ok((call.outcome.as_deref() == Some("done")).then(|| answer(&result)));
+    }
     let Some(call) = call(txn, id, iteration)? else { return Ok(None) };
     let result = result(txn, &call)?;
     Ok(Some(printed(&result)))
@@ -136,6 +192,11 @@ pub(super) fn output(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> 
 
 /// Why the attempt's program gave no output.
 pub(super) fn failure(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<String, Error> {
+    if let Some(told) = txn.iteration(id, iteration)?.and_then(|row| row.told) {
+        let call = txn.call(told)?;
+        let result = result(txn, &call)?;
+        return Ok(unanswered(&call, &result));
+    }
     let Some(call) = call(txn, id, iteration)? else { return Ok("the program could not be run".to_string()) };
     let result = result(txn, &call)?;
     Ok(sentence(&call, &result))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenure_core::agent;
 use tenure_core::bound::Hash;
 use tenure_core::id::{AgentId, CallId, KeyId, SessionId};
-use tenure_core::session::Event;
+use tenure_core::session::{Event, Opener};
 
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -19,7 +19,7 @@ pub(super) struct Sessions {
 impl Sessions {
     pub(super) fn record(&mut self, id: SessionId, event: &Event) -> Checked {
         match event {
-            Event::Opened { agent, key, .. } => {
+            Event::Opened { agent, opener: Opener::Key(key), .. } => {
                 if self.keys.get(key) != Some(agent) {
                     return broken(Rule::NoEventNoAction, format!("{id} was opened by a key that is dead"));
                 }

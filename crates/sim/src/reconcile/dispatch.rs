@@ -21,7 +21,7 @@ pub(super) fn dispatch<S: Storage>(
     let calls: &[Open] = match &iteration.step {
         Step::Acting { calls } | Step::Closing { calls, .. } => calls,
         Step::Validating { check: Check::Open { call }, .. } => std::slice::from_ref(call),
-        Step::Thinking { .. } | Step::Program { .. } | Step::Validating { .. } => &[],
+        Step::Thinking { .. } | Step::Program { .. } | Step::Told { .. } | Step::Validating { .. } => &[],
     };
     let held = calls.iter().find(|open| open.id == call && open.lease().is_some_and(|held| held.lease == lease));
     held.is_some_and(|open| send(world, connection, id.into(), iteration.number, open))

@@ -25,7 +25,12 @@ pub(super) fn expire_approvals<S: Storage>(world: &mut World<S>, stream: Stream)
     let command = match stream {
         Stream::Execution(id) => Command::Execution(id, execution::Command::ExpireApprovals {}),
         Stream::Session(id) => Command::Session(id, session::Command::ExpireApprovals {}),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => {
+        Stream::Project(_)
+        | Stream::Agent(_)
+        | Stream::Worker(_)
+        | Stream::Secret(_)
+        | Stream::Package(_)
+        | Stream::Instance(_) => {
             return Ok(());
         }
     };
@@ -51,7 +56,7 @@ pub(super) fn retain<S: Storage>(world: &mut World<S>, stream: Stream) -> Checke
         Stream::Project(id) => Command::Project(id, project::Command::Retain {}),
         Stream::Execution(id) => Command::Execution(id, execution::Command::EraseRest {}),
         Stream::Session(id) => Command::Session(id, session::Command::EraseRest {}),
-        Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => return Ok(()),
+        Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) | Stream::Instance(_) => return Ok(()),
     };
     world.command(Actor::Daemon, command).map(drop)
 }

@@ -21,7 +21,12 @@ pub(super) fn place<S: Storage>(world: &mut World<S>, page: Vec<(Stream, Obligat
         let agent = match stream {
             Stream::Execution(id) => world.storage.execution_row(id).map(|row| row.agent),
             Stream::Session(id) => session_of(world, id).map(|session| session.agent),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => None,
+            Stream::Project(_)
+            | Stream::Agent(_)
+            | Stream::Worker(_)
+            | Stream::Secret(_)
+            | Stream::Package(_)
+            | Stream::Instance(_) => None,
         };
         let Some(agent) = agent else { continue };
         let home = world.storage.standing(agent).and_then(|standing| standing.home);
@@ -38,7 +43,12 @@ pub(super) fn place<S: Storage>(world: &mut World<S>, page: Vec<(Stream, Obligat
         let bind = match stream {
             Stream::Session(id) => Command::Session(id, session::Command::Bind { worker, connection }),
             Stream::Execution(id) => Command::Execution(id, execution::Command::Bind { worker, connection }),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) | Stream::Package(_) => {
+            Stream::Project(_)
+            | Stream::Agent(_)
+            | Stream::Worker(_)
+            | Stream::Secret(_)
+            | Stream::Package(_)
+            | Stream::Instance(_) => {
                 continue;
             }
         };

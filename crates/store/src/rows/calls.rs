@@ -5,7 +5,7 @@ use crate::sql::stored::{Stored, table};
 use crate::sql::{Cell, Sql};
 use tenure_core::call::{CallRow, Holder};
 use tenure_core::capability::mcp::{Method, PREFIX};
-use tenure_core::id::{CallId, ExecutionId};
+use tenure_core::id::{CallId, ExecutionId, SessionId};
 use tenure_core::row::CallChange;
 use tenure_core::time::Time;
 
@@ -142,6 +142,15 @@ pub fn of_lists(sql: &mut dyn Sql, holder: Holder, iteration: Option<u32>, limit
     );
     let cells = [Cell::Text(&holder.to_string()), Cell::Int(iteration.unwrap_or(0).into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, CallRow::read)
+}
+
+/// The newest calls of a session, the latest first.
+///
+/// # Errors
+/// The database's.
+pub fn last_of_session(sql: &mut dyn Sql, session: SessionId, limit: u32) -> Result<Vec<CallRow>, Error> {
+    let text = CallRow::select("WHERE holder = $1 AND iteration = 0 AND turn = 0 ORDER BY ordinal DESC LIMIT $2");
+    sql.all(&text, &[Cell::Text(&session.to_string()), Cell::Int(limit.into())], CallRow::read)
 }
 
 /// The calls of an iteration's validators, in order; each has at most one at a time.

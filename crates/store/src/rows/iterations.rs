@@ -16,6 +16,7 @@ table!(IterationRow in "iterations", key "execution, number", keeps ["started_at
     turns: "turns",
     clock: "clock",
     output: "output",
+    told: "told",
     started_at: "started_at",
     ended_at: "ended_at",
 });

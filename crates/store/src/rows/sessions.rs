@@ -10,7 +10,7 @@ table!(SessionRow in "sessions", key "id", keeps [], {
     id: "id",
     agent: "agent",
     agent_name: "agent_name",
-    key: "key",
+    opener: "key",
     opened_at: "opened_at",
     heard_at: "heard_at",
     invocations: "invocations",
@@ -52,7 +52,9 @@ pub fn find(sql: &mut dyn Sql, wanted: &str) -> Result<Match<SessionRow>, Error>
 /// # Errors
 /// The database's.
 pub fn live_of(sql: &mut dyn Sql, agent: AgentId) -> Result<Option<SessionRow>, Error> {
-    let text = SessionRow::select("WHERE agent = $1 AND ended_at IS NULL ORDER BY agent, id DESC LIMIT 1");
+    let text = SessionRow::select(
+        "WHERE agent = $1 AND ended_at IS NULL AND key NOT LIKE 'ins%' ORDER BY agent, id DESC LIMIT 1",
+    );
     sql.first(&text, &[Cell::Text(&agent.to_string())], SessionRow::read)
 }
 
@@ -117,8 +119,9 @@ impl JailsOf {
 /// The database's.
 pub fn with_jails(sql: &mut dyn Sql, of: JailsOf, limit: u32) -> Result<Vec<SessionRow>, Error> {
     let (condition, id) = of.condition();
-    let text =
-        SessionRow::select(&format!("WHERE {condition} AND jail_ends = 0 ORDER BY calls, heard_at, id LIMIT $2"));
+    let text = SessionRow::select(&format!(
+        "WHERE {condition} AND jail_ends = 0 AND key NOT LIKE 'ins%' ORDER BY calls, heard_at, id LIMIT $2"
+    ));
     sql.all(&text, &[Cell::Text(&id), Cell::Int(limit.into())], SessionRow::read)
 }
 

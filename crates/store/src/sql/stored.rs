@@ -13,9 +13,11 @@ use tenure_core::capability::Shown;
 use tenure_core::comms;
 use tenure_core::execution::{Reason, Status, Trigger};
 use tenure_core::id::{
-    AgentId, CallId, ConnectionId, ExecutionId, KeyId, MessageId, PackageId, SecretId, SessionId, WorkerId,
+    AgentId, CallId, ConnectionId, ExecutionId, InstanceId, KeyId, MessageId, PackageId, SecretId, SessionId, WorkerId,
 };
+use tenure_core::instance::Health;
 use tenure_core::item::ItemKind;
+use tenure_core::session::Opener;
 use tenure_core::state::Access;
 use tenure_core::time::{Clock, Time};
 
@@ -97,12 +99,14 @@ stored_text!(
     CallId,
     ConnectionId,
     ExecutionId,
+    InstanceId,
     Holder,
     KeyId,
     MessageId,
     PackageId,
     SecretId,
     SessionId,
+    Opener,
     WorkerId,
     Reason,
     Role,
@@ -123,7 +127,7 @@ macro_rules! stored_json { ($($json:ty),+ $(,)?) => { $(impl Stored for $json {
         from_json(columns, place)
     }
 })+ }; }
-stored_json!(Access, Clock, Listed, Shown, Supervised);
+stored_json!(Access, Clock, Health, Listed, Shown, Supervised);
 
 fn to_json<T: Serialize>(value: &T) -> Value {
     Value::Text(serde_json::to_string(value).expect("invariant: a column's value is JSON with text keys"))

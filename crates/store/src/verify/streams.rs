@@ -341,6 +341,8 @@ impl Open {
             | E::IterationParked { .. }
             | E::ToolsAsked { .. }
             | E::ProgramAsked { .. }
+            | E::ProgramTold { .. }
+            | E::ProgramHeard { .. }
             | E::ProgramEnded { .. }
             | E::CallAllowed(_)
             | E::CallReleased(_)
@@ -370,7 +372,8 @@ impl Open {
             Step::Validating { check: Check::Open { call }, .. } => std::slice::from_ref(call),
             Step::Validating { check: Check::None | Check::Ended { .. }, .. }
             | Step::Thinking { .. }
-            | Step::Program { .. } => &[],
+            | Step::Program { .. }
+            | Step::Told { .. } => &[],
         };
         let leased = || held.iter().filter_map(|call| Some((call.id, call.lease()?.lease)));
         let same = leased().count() == self.calls.len()

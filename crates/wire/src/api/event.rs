@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tenure_core::capability::mcp;
 use tenure_core::execution::{Ending, Event};
-use tenure_core::id::{AgentId, ApprovalId, CallId, ExecutionId, SessionId, WorkerId};
+use tenure_core::id::{AgentId, ApprovalId, CallId, ExecutionId, InstanceId, SessionId, WorkerId};
 use tenure_core::network::Traffic;
 use tenure_core::time::Stamp;
 use tenure_core::{approval, call, capability};
@@ -283,6 +283,21 @@ pub enum What {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         call: CallId,
     },
+    /// The program that its instance keeps running has the message, in this call of that instance's session.
+    #[serde(rename = "program.told")]
+    ProgramTold {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        instance: InstanceId,
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+    },
+    /// `lost`: the program was, and is told again.
+    #[serde(rename = "program.heard")]
+    ProgramHeard {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        lost: bool,
+    },
     /// It has ended; `failure`: why it gave no output.
     #[serde(rename = "program.ended")]
     ProgramEnded {
@@ -397,6 +412,8 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::IterationReleased { iteration, .. }
         | Event::ToolsAsked { iteration, .. }
         | Event::ProgramAsked { iteration, .. }
+        | Event::ProgramTold { iteration, .. }
+        | Event::ProgramHeard { iteration, .. }
         | Event::ProgramEnded { iteration, .. }
         | Event::IterationParked { iteration }
         | Event::IterationCompleted { iteration, .. }
@@ -471,6 +488,8 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
             What::ToolsAsked { servers: named.collect() }
         }
         Event::ProgramAsked { call, .. } => What::ProgramAsked { call: call.call },
+        Event::ProgramTold { instance, call, .. } => What::ProgramTold { instance: *instance, call: *call },
+        Event::ProgramHeard { call, lost, .. } => What::ProgramHeard { call: *call, lost: *lost },
         Event::ProgramEnded { failure, .. } => What::ProgramEnded { failure: failure.clone() },
         Event::IterationParked { .. } => What::IterationParked {},
         Event::CallBlocked { call, capability, blocked, .. } => {
@@ -601,6 +620,8 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::CallReleased(_)
         | Event::CallRecalled(_)
         | Event::ProgramAsked { .. }
+        | Event::ProgramTold { .. }
+        | Event::ProgramHeard { .. }
         | Event::ProgramEnded { .. }
         | Event::ToolsAsked { .. }
         | Event::IterationParked { .. }

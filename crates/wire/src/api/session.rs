@@ -69,9 +69,9 @@ pub struct Whoami {
     pub name: String,
     pub status: AgentStatus,
     pub revision: u32,
-    /// The key that was shown.
+    /// The key that was shown; of a program in a jail, its instance.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub key: KeyId,
+    pub key: String,
     /// When that key dies: another has taken its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]

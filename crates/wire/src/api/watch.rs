@@ -5,7 +5,7 @@ use tenure_core::execution::{self, Ending};
 use tenure_core::id::{AgentId, CallId, ExecutionId, SessionId};
 use tenure_core::retention::Why;
 use tenure_core::time::Stamp;
-use tenure_core::{agent, approval, call, project, session, state};
+use tenure_core::{agent, approval, call, instance, project, session, state};
 
 use super::execution::{Target, cause_from_one};
 use super::moment::Moment;
@@ -65,6 +65,7 @@ impl WatchEvent {
             (Stream::Session(id), Event::Session(event)) => {
                 Some(of_session(WatchEvent { session: Some(id), ..told }, event))
             }
+            (Stream::Instance(_), Event::Instance(event)) => Some(of_instance(told, event)),
             _ => None,
         }
     }
@@ -249,6 +250,35 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
     }
 }
 
+fn of_instance(told: WatchEvent, event: &instance::Event) -> WatchEvent {
+    use instance::Event as E;
+    match event {
+        E::Created { agent, agent_name, .. } => {
+            WatchEvent { agent: Some(*agent), agent_name: Some(agent_name.clone()), ..told }
+        }
+        E::Starting { session, revision, .. } => {
+            WatchEvent { session: Some(*session), ..told.told(format!("revision {revision}")) }
+        }
+        E::HookAsked { hook, call } => WatchEvent { call: Some(*call), capability: Some(hook.0.capability()), ..told },
+        E::Ready { provides } => told.told(provides.join(", ")),
+        E::Told { message } => WatchEvent { execution: Some(message.execution), call: Some(message.call), ..told },
+        E::MessageOver { call } => WatchEvent { call: Some(*call), ..told },
+        E::CheckOver { call, answered } => {
+            let outcome = if *answered { "answered" } else { "no answer" };
+            WatchEvent { call: Some(*call), outcome: Some(outcome.to_string()), ..told }
+        }
+        E::Checked { health } => WatchEvent { outcome: Some(health.condition.as_str().to_string()), ..told },
+        E::Crashed { hook, call, outcome, restart_at, .. } => {
+            let next = if restart_at.is_some() { "it is started again" } else { "it is not started again" };
+            let outcome = Some(outcome.clone());
+            WatchEvent { call: Some(*call), outcome, ..told.told(format!("`{}`; {next}", hook.0.as_str())) }
+        }
+        E::Lost { session } => WatchEvent { session: Some(*session), ..told },
+        E::Stopping { why } | E::Stopped { why } => told.told(why.as_str()),
+        E::Refused(refused) => told.told(format!("{}: {}", refused.verb, refused.code)),
+    }
+}
+
 fn erased(why: Option<&Why>, payloads: usize) -> String {
     let why = match why {
         Some(Why::Age) => "too old: ".to_string(),
@@ -266,7 +296,7 @@ fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {
             WatchEvent { agent: Some(*agent), agent_name: Some(agent_name.clone()), ..told }
         }
         E::Heard { .. } => told,
-        E::Invoked { call, .. } => WatchEvent {
+        E::Invoked { call, .. } | E::HookAsked { call, .. } => WatchEvent {
             call: Some(call.call),
             capability: Some(call.capability.clone()),
             target: call.shown.clone().into(),

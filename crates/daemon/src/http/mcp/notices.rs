@@ -31,7 +31,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) struct Changes {
     api: Arc<ApiState>,
     agent: AgentId,
-    key: KeyId,
+    key: Option<KeyId>,
     session: Option<SessionId>,
     events: Receiver<GatewayEvent>,
     revoked: Receiver<KeyId>,
@@ -40,7 +40,7 @@ pub(super) struct Changes {
 impl Changes {
     pub(super) fn of(api: &Arc<ApiState>, caller: AgentCaller, session: Option<SessionId>) -> Changes {
         let (events, revoked) = (api.app.watch.gateway(), api.app.watch.revocations());
-        Changes { api: Arc::clone(api), agent: caller.agent, key: caller.key, session, events, revoked }
+        Changes { api: Arc::clone(api), agent: caller.agent, key: caller.key(), session, events, revoked }
     }
 
     /// None once there is nobody to be told.
@@ -50,7 +50,7 @@ impl Changes {
                 biased;
                 () = self.api.app.closing.cancelled() => return None,
                 revoked = self.revoked.recv() => match revoked {
-                    Ok(key) if key != self.key => {}
+                    Ok(key) if Some(key) != self.key => {}
                     // Too many at once to know: whoever holds a key joins again, and is asked for it again.
                     Ok(_) | Err(_) => return None,
                 },

@@ -214,8 +214,8 @@ pub(crate) fn output(
     iteration: u32,
 ) -> Result<Option<String>, Error> {
     match plan.kind() {
-        AgentKind::Command => program::output(txn, id, iteration),
-        AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => {
+        AgentKind::Command | AgentKind::Hooks | AgentKind::Acp => program::output(txn, id, iteration),
+        AgentKind::Llm => {
             let output = txn.turns(id, iteration)?.last().and_then(|turn| turn.output);
             output.map(|output| txn.text(output)).transpose()
         }

@@ -1,0 +1,169 @@
+//! What an agent may ask of the daemon, for the program in its jail: the same API that a key opens from outside, `/v1/agent` and
+//! `/mcp`, and by it the callbacks of hooks. Who asks is told by the listener. Must never: take a header that names a caller, or
+//! decide what a call may do.
+use super::exchange::{Exchange, Gone};
+use super::problem::Problem;
+use crate::app::App;
+use crate::http::of_program;
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, Request, Response};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tenure_core::call::Holder;
+use tenure_core::id::{AgentId, InstanceId, SessionId};
+use tenure_store::rows::sessions;
+use tenure_wire::api::session::SESSION;
+use tenure_wire::stream::OpenStream;
+use tower::ServiceExt;
+
+pub(super) const PREFIX: &str = "/v1/agent/";
+/// How long one request waits for a call's end, before it asks again.
+const WAIT_MS: u64 = 25_000;
+/// Of an answer of the API's own that is not passed on piece by piece.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// The agent and the instance whose program asks, and its session.
+async fn caller(app: &App, open: &OpenStream) -> Result<(AgentId, InstanceId, SessionId), Problem> {
+    let Holder::Session(id) = open.holder else { return Err(Problem::no_instance()) };
+    let row = app.records.reader().read(move |sql| sessions::get(sql, id)).await.map_err(|_| Problem::no_api())?;
+    let known = row.and_then(|row| Some((row.agent, row.opener.instance()?, id)));
+    known.ok_or_else(Problem::no_instance)
+}
+
+/// Headers that say what the body is, and what MCP needs; none that says who asks.
+const PASSED: [&str; 6] =
+    ["accept", "content-type", "mcp-protocol-version", "mcp-session-id", "mcp-method", "last-event-id"];
+
+async fn sent(
+    app: &App,
+    open: &OpenStream,
+    (method, path): (Method, &str),
+    body: String,
+) -> Result<Response<Body>, Problem> {
+    let (agent, instance, session) = caller(app, open).await?;
+    let router = app.agent_api.borrow().clone().ok_or_else(Problem::no_api)?;
+    let mut request = Request::builder().method(method).uri(path).header(SESSION, session.to_string());
+    for (name, value) in open.headers.iter().filter(|(name, _)| PASSED.contains(&name.as_str())) {
+        request = request.header(name.as_str(), value.as_str());
+    }
+    if !open.headers.contains_key("content-type") {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let mut request = request.body(Body::from(body)).map_err(|_| Problem::no_such_path(path))?;
+    of_program(&mut request, agent, instance);
+    router.oneshot(request).await.map_err(|never| match never {})
+}
+
+pub(super) async fn forward(app: &App, open: &OpenStream, body: String) -> Result<Response<Body>, Problem> {
+    let method = open.method.parse().map_err(|_| Problem::wrong_method(&open.method, &open.path))?;
+    sent(app, open, (method, &open.path), body).await
+}
+
+/// Hands an answer of the API's to the program, piece by piece.
+pub(super) async fn pass_on(exchange: &mut Exchange, response: Response<Body>) -> Result<(), Gone> {
+    let headers: Vec<(&str, String)> = ["content-type", "mcp-session-id", "cache-control", "retry-after"]
+        .into_iter()
+        .filter_map(|name| Some((name, response.headers().get(name)?.to_str().ok()?.to_owned())))
+        .collect();
+    exchange.head(response.status().as_u16(), &headers).await?;
+    let mut pieces = response.into_body().into_data_stream();
+    let mut carried = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        carried.extend_from_slice(&piece.map_err(|_| Gone)?);
+        let whole = match std::str::from_utf8(&carried) {
+            Ok(text) => text.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let rest = carried.split_off(whole);
+        let text = String::from_utf8(std::mem::replace(&mut carried, rest)).map_err(|_| Gone)?;
+        exchange.data(&text).await?;
+    }
+    Ok(())
+}
+
+/// What a program calls back, read.
+pub(super) enum Callback {
+    /// As the API takes it.
+    Invoke(Value),
+    /// The body of `/v1/llm/generate`.
+    Generate(String),
+}
+
+/// The body: the parameters of the program's own request, which may say of which message they are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    #[serde(default)]
+    params: Value,
+}
+
+impl Callback {
+    pub(super) fn read(name: &str, body: &str) -> Result<Callback, Problem> {
+        let Named { mut params } = serde_json::from_str(body).map_err(|error| Problem::not_json(error.to_string()))?;
+        if params.is_null() {
+            params = json!({});
+        }
+        let Value::Object(fields) = &mut params else { return Err(Problem::field("params", "is an object")) };
+        let key = match (fields.remove("message"), fields.remove("ordinal")) {
+            // A message that is told again asks for nothing twice.
+            (Some(Value::String(message)), Some(ordinal)) if ordinal.is_u64() => Some(format!("{message}:{ordinal}")),
+            (None, None) => None,
+            _ => return Err(Problem::field("message", "is the id of a message, beside an `ordinal` in it")),
+        };
+        let (capability, arguments) = match name {
+            "model.generate" => return Ok(Callback::Generate(params.to_string())),
+            "capability.invoke" => {
+                let named = fields.remove("capability").and_then(|named| named.as_str().map(str::to_owned));
+                let capability = named.ok_or_else(|| Problem::field("capability", "is the name of one"))?;
+                (capability, fields.remove("arguments").unwrap_or_else(|| json!({})))
+            }
+            other => (stored(other), params),
+        };
+        let mut invoke = json!({"capability": capability, "arguments": arguments, "wait_ms": WAIT_MS});
+        if let Some(key) = key {
+            invoke["idempotency_key"] = Value::String(key);
+        }
+        Ok(Callback::Invoke(invoke))
+    }
+}
+
+/// `state.get` and its like are the agent's own, persistent values.
+fn stored(name: &str) -> String {
+    match name.strip_prefix("state.") {
+        Some(word) if !word.contains('.') => format!("state.persistent.{word}"),
+        Some(_) | None => name.to_owned(),
+    }
+}
+
+/// Asks for a call, and waits for its end: people may have to allow it first.
+pub(super) async fn invoke(app: &App, open: &OpenStream, invoke: Value) -> Result<(u16, Value), Problem> {
+    let path = format!("{PREFIX}invoke");
+    let (mut status, mut answer) = whole(sent(app, open, (Method::POST, &path), invoke.to_string()).await?).await?;
+    while let (202, Some(call)) = (status, answer["call"].as_str().or(answer["id"].as_str()).map(str::to_owned)) {
+        let path = format!("{PREFIX}calls/{call}?wait_ms={WAIT_MS}");
+        (status, answer) = whole(sent(app, open, (Method::GET, &path), String::new()).await?).await?;
+        if status == 200 {
+            status = stands(&answer);
+        }
+    }
+    Ok((status, answer))
+}
+
+/// A call that was asked after, as the answer to it would have been: open, done, or a failure.
+fn stands(call: &Value) -> u16 {
+    match (call["state"].as_str(), call["outcome"].as_str()) {
+        (Some("proposed" | "waiting" | "called"), _) => 202,
+        (_, Some("done")) => 200,
+        (_, Some("policy" | "rejected" | "unapproved")) => 403,
+        (_, _) => 422,
+    }
+}
+
+async fn whole(response: Response<Body>) -> Result<(u16, Value), Problem> {
+    let status = response.status().as_u16();
+    let bytes = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.map_err(|_| Problem::no_api())?;
+    let answer = serde_json::from_slice(&bytes).map_err(|_| Problem::no_api())?;
+    Ok((status, answer))
+}
