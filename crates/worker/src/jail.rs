@@ -6,8 +6,9 @@ use crate::egress::rules::Rules;
 use crate::egress::{EgressHandle, EgressListener};
 use crate::error::Error;
 use crate::jail_connection::{Disconnect, JailConnection};
-use crate::models::{self, ModelListener, Opening, StreamLink};
+use crate::models::{self, ModelListener, Opening, StreamLink, Streams};
 use crate::output::Shown;
+use crate::perform::host::{AgentHost, Awaited};
 use crate::perform::mcp::{Servers, Surroundings};
 use crate::perform::{Abort, Audience, CallContext, CallResult, perform};
 use crate::runtime::WorkerRuntime;
@@ -169,7 +170,8 @@ impl JailTask {
 
     async fn serve(&mut self, opened: OpenJail, rules: Rules, first: QueuedCall) -> End {
         let OpenJail { mut jail, allowance, claim } = opened;
-        let models = match self.listen(&mut jail) {
+        let streams = self.models.clone().map(|link| Streams::new(self.key, link, self.events.clone()));
+        let models = match listen(&mut jail, streams.clone()) {
             Ok(models) => models,
             Err(error) => {
                 tracing::warn!(%error, "a jail's model listener cannot be watched; its programs are refused there");
@@ -185,6 +187,7 @@ impl JailTask {
                     allowance,
                     &first.call.confinement,
                     (handle, self.shown.clone(), self.key.holder),
+                    streams,
                 ) {
                     Ok((context, talking)) => self.work(context, tokio::spawn(talking), &mut egress, first).await,
                     Err(error) => Err(error.to_string()),
@@ -216,11 +219,6 @@ impl JailTask {
         }
     }
 
-    fn listen(&self, jail: &mut Sandbox) -> std::io::Result<Option<ModelListener>> {
-        let (Some(link), Some(listener)) = (self.models.clone(), jail.take_service_listener()) else { return Ok(None) };
-        ModelListener::open(listener, self.key, link, self.events.clone()).map(Some)
-    }
-
     /// Until it is told to close (Ok) or the jail is of no more use (Err: why).
     async fn work(
         &mut self,
@@ -234,7 +232,8 @@ impl JailTask {
             return Ok(());
         }
         let mut performing = JoinSet::new();
-        performing.spawn(answer(first, context.clone(), self.shown.clone()));
+        let awaited = context.host.awaits(&first.call.capability);
+        performing.spawn(answer(first, context.clone(), self.shown.clone(), awaited));
         let mut end = loop {
             tokio::select! {
                 biased;
@@ -248,7 +247,10 @@ impl JailTask {
                 disconnect = &mut talking => break Err(describe_disconnect(disconnect)),
                 Some(refusals) = egress.refused() => self.refuse(refusals).await,
                 queued = self.calls.recv() => match queued {
-                    Some(queued) => drop(performing.spawn(answer(queued, context.clone(), self.shown.clone()))),
+                    Some(queued) => {
+                        let awaited = context.host.awaits(&queued.call.capability);
+                        performing.spawn(answer(queued, context.clone(), self.shown.clone(), awaited));
+                    }
                     None => break Ok(()),
                 },
             }
@@ -289,6 +291,11 @@ impl JailTask {
     async fn finish(&self, outcome: Box<CallOutcome>) {
         let _ = self.events.send(JailEvent::Finished(outcome)).await;
     }
+}
+
+fn listen(jail: &mut Sandbox, streams: Option<Streams>) -> std::io::Result<Option<ModelListener>> {
+    let (Some(streams), Some(listener)) = (streams, jail.take_service_listener()) else { return Ok(None) };
+    ModelListener::open(listener, streams).map(Some)
 }
 
 /// A jail, and what is to be kept while it lives.
@@ -340,14 +347,15 @@ fn connect(
     allowance: Allowance,
     wanted: &Confinement,
     (egress, frames, holder): (EgressHandle, mpsc::Sender<FromWorker>, Holder),
+    streams: Option<Streams>,
 ) -> std::io::Result<(CallContext, impl Future<Output = Disconnect> + use<>)> {
     let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
     socket.set_nonblocking(true)?;
     let (asking, talking) = JailConnection::new(UnixStream::from_std(socket)?);
     let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
     let level = jail.describe(allowance.level()).into();
-    let (quota, looking) =
-        QuotaWatcher::new(allowance, JailProcesses { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
+    let processes = JailProcesses { init: jail.pid(), cgroups: Arc::clone(&cgroups) };
+    let (quota, looking) = QuotaWatcher::new(allowance, processes.clone());
     tokio::spawn(looking);
     let around = Surroundings {
         jail: asking.clone(),
@@ -359,7 +367,8 @@ fn connect(
     };
     let mcp = Servers::new(&wanted.mcp, &around);
     let confinement = Arc::new(wanted.clone());
-    Ok((CallContext { jail: asking, cgroups, quota, confinement, egress, mcp, level }, talking))
+    let host = AgentHost::new(streams, processes);
+    Ok((CallContext { jail: asking, cgroups, quota, confinement, egress, mcp, host, level }, talking))
 }
 
 /// Performs one call and words its outcome. Err: it has none, since its jail is gone or useless.
@@ -367,6 +376,7 @@ async fn answer(
     queued: QueuedCall,
     context: CallContext,
     shown: mpsc::Sender<FromWorker>,
+    _awaited: Option<Awaited>,
 ) -> Result<Box<CallOutcome>, Abort> {
     let QueuedCall { call, deadline, cancel, attendance } = queued;
     let LeasedCall { lease, fence, call, holder, capability, arguments, path, credential, .. } = *call;

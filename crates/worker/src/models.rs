@@ -6,9 +6,11 @@
 //! ```
 //! Must never: hold more of a body than its window, let one stream wait for another, hand on a header that is not named, or outlive
 //! the jail.
+mod stream;
 mod exchange;
 
-use crate::jail::{JailEvent, Key};
+pub(crate) use stream::{ANSWER_TIMEOUT, Cut, Streams};
+
 use exchange::Exchanges;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -60,15 +62,10 @@ pub(crate) struct ModelListener {
 impl ModelListener {
     /// # Errors
     /// If the listener cannot be watched.
-    pub(crate) fn open(
-        listener: std::net::TcpListener,
-        key: Key,
-        link: StreamLink,
-        events: mpsc::Sender<JailEvent>,
-    ) -> io::Result<ModelListener> {
+    pub(crate) fn open(listener: std::net::TcpListener, streams: Streams) -> io::Result<ModelListener> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let exchanges = Arc::new(Exchanges::new(key, link, events));
+        let exchanges = Arc::new(Exchanges(streams));
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, exchanges));
         Ok(ModelListener { _serving: serving })

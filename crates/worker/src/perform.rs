@@ -3,7 +3,9 @@
 mod filesystem;
 mod process;
 mod network;
+mod program;
 pub(crate) mod mcp;
+pub(crate) mod host;
 
 use crate::attend::AttendedStreams;
 use crate::egress::EgressHandle;
@@ -36,6 +38,7 @@ pub(crate) struct CallContext {
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) egress: EgressHandle,
     pub(crate) mcp: mcp::Servers,
+    pub(crate) host: host::AgentHost,
     /// What holds its programs, for each call's record.
     pub(crate) level: Arc<str>,
 }
@@ -137,6 +140,7 @@ pub(crate) async fn perform(
                 () = cancel.cancelled() => Ok(CallResult::killed("it was taken back while it reached out")),
             }
         }
+        hook if hook.starts_with(host::PREFIX) => host::perform(hook, arguments, context, audience, deadline).await,
         other => {
             if let Some(name) = Name::parse(other) {
                 return mcp::ask(context, name, (arguments, credential), audience, deadline).await;

@@ -1,6 +1,5 @@
-//! One request of a program and its answer, as a stream. Must never: send beyond the window, or take a broken answer for a whole one.
-use super::{Opening, StreamLink};
-use crate::jail::{JailEvent, Key};
+//! One HTTP request of a program and its answer, over a stream. Must never: hand on a header that is not named, or a body that is no text.
+use super::stream::{ANSWER_TIMEOUT, Call, Cut, Head, Stream, Streams};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -9,33 +8,19 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
-use tenure_wire::frame::FromWorker;
-use tenure_wire::stream::{
-    FromProgram, HEADER_BYTES_MAX, HEADERS, OpenStream, PARTS_MAX, PATH_BYTES_MAX, REQUEST_BYTES_MAX, STREAMS_MAX,
-    ToProgram, WINDOW, part, room,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tenure_wire::stream::{FromProgram, HEADER_BYTES_MAX, HEADERS, PATH_BYTES_MAX, REQUEST_BYTES_MAX, room};
 use tokio::time::timeout;
 
 /// How long a program may take between two pieces of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an answer may take to begin, and between two pieces of it: longer than the longest model call.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1200);
 
 type Outgoing = UnsyncBoxBody<Bytes, io::Error>;
 
 /// What the exchanges of one jail share.
 #[derive(Debug)]
-pub(super) struct Exchanges {
-    key: Key,
-    link: StreamLink,
-    events: mpsc::Sender<JailEvent>,
-    places: Arc<Semaphore>,
-}
+pub(super) struct Exchanges(pub(super) Streams);
 
 /// Why a request gets an answer of the worker's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +34,15 @@ enum Refused {
     Cut,
     NoDaemon,
     NoAnswer,
+}
+
+impl From<Cut> for Refused {
+    fn from(cut: Cut) -> Refused {
+        match cut {
+            Cut::NoDaemon => Refused::NoDaemon,
+            Cut::NoAnswer | Cut::TooLong => Refused::NoAnswer,
+        }
+    }
 }
 
 impl Refused {
@@ -104,155 +98,92 @@ impl Refused {
 }
 
 impl Exchanges {
-    pub(super) fn new(key: Key, link: StreamLink, events: mpsc::Sender<JailEvent>) -> Exchanges {
-        Exchanges { key, link, events, places: Arc::new(Semaphore::new(STREAMS_MAX)) }
-    }
-
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
         self.exchange(request).await.unwrap_or_else(Refused::response)
     }
 
     async fn exchange(&self, request: Request<Incoming>) -> Result<Response<Outgoing>, Refused> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refused::TooMany)?;
-        let open = self.described(&request)?;
-        let mut stream = match self.open(open, place).await?.send(request.into_body()).await? {
-            Sent::Whole(stream) => stream,
-            Sent::Answered(response) => return Ok(*response),
+        let place = self.0.place().ok_or(Refused::TooMany)?;
+        let call = described(&request)?;
+        let mut stream = self.0.open(call, place, ANSWER_TIMEOUT).await?;
+        let head = match send(&mut stream, request.into_body()).await? {
+            // The answer began before the body had ended, of which no more is read.
+            Some(head) => head,
+            None => {
+                stream.tell(FromProgram::End).await?;
+                stream.head().await?
+            }
         };
-        loop {
-            match stream.next().await? {
-                ToProgram::Head { status, headers } => return stream.into_response(status, headers),
-                ToProgram::Credit { .. } => {}
-                ToProgram::Data { .. } | ToProgram::End | ToProgram::Close => return Err(Refused::NoAnswer),
-            }
-        }
-    }
-
-    fn described(&self, request: &Request<Incoming>) -> Result<OpenStream, Refused> {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        if path.len() > PATH_BYTES_MAX {
-            return Err(Refused::Path);
-        }
-        let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-        if request.headers().get(CONTENT_ENCODING).is_some_and(|value| !plain(value)) {
-            return Err(Refused::Encoded);
-        }
-        let header = |name: &&str| {
-            let value = request.headers().get(*name)?.to_str().ok()?;
-            Some(((*name).to_owned(), value[..value.floor_char_boundary(HEADER_BYTES_MAX)].to_owned()))
-        };
-        Ok(OpenStream {
-            holder: self.key.holder,
-            iteration: self.key.iteration,
-            method: request.method().as_str().to_owned(),
-            path: path.to_owned(),
-            headers: HEADERS.iter().filter_map(header).collect(),
-        })
-    }
-
-    async fn open(&self, open: OpenStream, place: OwnedSemaphorePermit) -> Result<Stream, Refused> {
-        let (to_program, parts) = mpsc::channel(PARTS_MAX + 2);
-        let (number, numbered) = oneshot::channel();
-        let opening = Opening { open: Box::new(open), to_program, number };
-        self.events.send(JailEvent::StreamOpened(opening)).await.map_err(|_| Refused::NoDaemon)?;
-        let number = numbered.await.map_err(|_| Refused::NoDaemon)?;
-        Ok(Stream { number, parts, frames: self.link.frames.clone(), _place: place })
+        into_response(stream, head)
     }
 }
 
-/// An open stream. Once it is dropped, the connection tells the daemon that the program has gone.
-struct Stream {
-    number: u64,
-    parts: mpsc::Receiver<ToProgram>,
-    frames: mpsc::Sender<FromWorker>,
-    _place: OwnedSemaphorePermit,
+fn described(request: &Request<Incoming>) -> Result<Call, Refused> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    if path.len() > PATH_BYTES_MAX {
+        return Err(Refused::Path);
+    }
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if request.headers().get(CONTENT_ENCODING).is_some_and(|value| !plain(value)) {
+        return Err(Refused::Encoded);
+    }
+    let header = |name: &&str| {
+        let value = request.headers().get(*name)?.to_str().ok()?;
+        Some(((*name).to_owned(), value[..value.floor_char_boundary(HEADER_BYTES_MAX)].to_owned()))
+    };
+    Ok(Call {
+        method: request.method().as_str().to_owned(),
+        path: path.to_owned(),
+        headers: HEADERS.iter().filter_map(header).collect(),
+    })
 }
 
-enum Sent {
-    Whole(Stream),
-    /// The answer began before the body had ended, of which no more is read.
-    Answered(Box<Response<Outgoing>>),
+/// Sends a body as the window lets it.
+async fn send(stream: &mut Stream, mut body: Incoming) -> Result<Option<Head>, Refused> {
+    let (mut sent, mut carried) = (0usize, Vec::new());
+    while let Some(frame) = timeout(BODY_TIMEOUT, body.frame()).await.map_err(|_| Refused::Slow)? {
+        let Ok(bytes) = frame.map_err(|_| Refused::Cut)?.into_data() else { continue };
+        sent += bytes.len();
+        if sent > REQUEST_BYTES_MAX {
+            return Err(Refused::TooLarge);
+        }
+        carried.extend_from_slice(&bytes);
+        if let Some(head) = stream.send(&whole_letters(&mut carried)?).await? {
+            return Ok(Some(head));
+        }
+    }
+    if carried.is_empty() { Ok(None) } else { Err(Refused::NotText) }
 }
 
-impl Stream {
-    async fn tell(&self, part: FromProgram) -> Result<(), Refused> {
-        let frame = FromWorker::Stream { stream: self.number, part };
-        self.frames.send(frame).await.map_err(|_| Refused::NoDaemon)
-    }
-
-    async fn next(&mut self) -> Result<ToProgram, Refused> {
-        timeout(ANSWER_TIMEOUT, self.parts.recv()).await.map_err(|_| Refused::NoAnswer)?.ok_or(Refused::NoAnswer)
-    }
-
-    /// Sends a body as the window lets it.
-    async fn send(mut self, mut body: Incoming) -> Result<Sent, Refused> {
-        let (mut left, mut sent, mut carried) = (WINDOW, 0usize, Vec::new());
-        while let Some(frame) = timeout(BODY_TIMEOUT, body.frame()).await.map_err(|_| Refused::Slow)? {
-            let Ok(bytes) = frame.map_err(|_| Refused::Cut)?.into_data() else { continue };
-            sent += bytes.len();
-            if sent > REQUEST_BYTES_MAX {
-                return Err(Refused::TooLarge);
-            }
-            carried.extend_from_slice(&bytes);
-            let text = whole_letters(&mut carried)?;
-            let mut rest = text.as_str();
-            while !rest.is_empty() {
-                let (first, after) = part(rest);
-                while left < room(first) {
-                    match self.next().await? {
-                        ToProgram::Credit { room } => left = left.saturating_add(room).min(WINDOW),
-                        ToProgram::Head { status, headers } => {
-                            let response = self.into_response(status, headers)?;
-                            return Ok(Sent::Answered(Box::new(response)));
-                        }
-                        ToProgram::Data { .. } | ToProgram::End | ToProgram::Close => return Err(Refused::NoAnswer),
-                    }
-                }
-                left -= room(first);
-                self.tell(FromProgram::Data { text: first.to_owned() }).await?;
-                rest = after;
-            }
+fn into_response(stream: Stream, Head { status, headers }: Head) -> Result<Response<Outgoing>, Refused> {
+    let status = StatusCode::from_u16(status).map_err(|_| Refused::NoAnswer)?;
+    let mut response = Response::new(into_body(stream));
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
         }
-        if !carried.is_empty() {
-            return Err(Refused::NotText);
-        }
-        self.tell(FromProgram::End).await?;
-        Ok(Sent::Whole(self))
     }
+    Ok(response)
+}
 
-    fn into_response(self, status: u16, headers: BTreeMap<String, String>) -> Result<Response<Outgoing>, Refused> {
-        let status = StatusCode::from_u16(status).map_err(|_| Refused::NoAnswer)?;
-        let mut response = Response::new(self.into_body());
-        *response.status_mut() = status;
-        for (name, value) in headers {
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-                response.headers_mut().insert(name, value);
-            }
+/// The answer's body; room is given back once a piece was taken.
+fn into_body(stream: Stream) -> Outgoing {
+    let pieces = unfold(Some((stream, 0usize)), |state| async move {
+        let (mut stream, taken) = state?;
+        if taken > 0 && stream.tell(FromProgram::Credit { room: taken }).await.is_err() {
+            return Some((Err(broken()), None));
         }
-        Ok(response)
-    }
-
-    /// The answer's body; room is given back once a piece was taken.
-    fn into_body(self) -> Outgoing {
-        let pieces = unfold(Some((self, 0usize)), |state| async move {
-            let (mut stream, taken) = state?;
-            if taken > 0 && stream.tell(FromProgram::Credit { room: taken }).await.is_err() {
-                return Some((Err(broken()), None));
+        match stream.piece().await {
+            Ok(Some(text)) => {
+                let taken = room(&text);
+                Some((Ok(Frame::data(Bytes::from(text))), Some((stream, taken))))
             }
-            loop {
-                match stream.next().await {
-                    Ok(ToProgram::Data { text }) => {
-                        let taken = room(&text);
-                        return Some((Ok(Frame::data(Bytes::from(text))), Some((stream, taken))));
-                    }
-                    Ok(ToProgram::End) => return None,
-                    Ok(ToProgram::Credit { .. }) => {}
-                    Ok(ToProgram::Head { .. } | ToProgram::Close) | Err(_) => return Some((Err(broken()), None)),
-                }
-            }
-        });
-        StreamBody::new(pieces).boxed_unsync()
-    }
+            Ok(None) => None,
+            Err(_) => Some((Err(broken()), None)),
+        }
+    });
+    StreamBody::new(pieces).boxed_unsync()
 }
 
 fn broken() -> io::Error {

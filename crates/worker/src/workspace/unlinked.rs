@@ -168,7 +168,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 impl JailProcesses {
-    fn processes(&self) -> HashSet<i32> {
+    pub(crate) fn processes(&self) -> HashSet<i32> {
         let lists = self.cgroups.iter().filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
         let grouped: HashSet<i32> =
             lists.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();

@@ -17,6 +17,7 @@ mod volumes;
 mod homes;
 mod looks;
 mod mcp;
+mod hooks;
 mod mounts;
 mod containers;
 mod leases;

@@ -1,10 +1,11 @@
 //! One connection to a server, in the protocol's form that it speaks. Of a program `initialize` is tried first, since most want it,
 //! and some end at anything else; one that knows only the form without it says so, and is asked as that wants. Behind an address
 //! the newest form is tried first.
+use super::super::program::message::{RpcError, notification};
 use super::announcer::Announcer;
 use super::http::Http;
 use super::login::Login;
-use super::message::{self, Era, OFFERED, RpcError, SPOKEN, STATELESS};
+use super::message::{self, Era, OFFERED, SPOKEN, STATELESS};
 use super::stdio::Stdio;
 use super::{CallResult, Surroundings};
 use serde_json::{Value, json};
@@ -99,7 +100,7 @@ impl Connection {
         }
         self.era = Era::Greeted(version.to_owned());
         self.take_in(&answer);
-        let greeted = message::notification("notifications/initialized", json!({}));
+        let greeted = notification("notifications/initialized", &json!({}));
         match &self.transport {
             Transport::Stdio(stdio) => stdio.tell(greeted).await,
             Transport::Http(http) => http.tell(&self.era, greeted, login).await,
@@ -155,7 +156,7 @@ impl Connection {
             Transport::Stdio(stdio) => stdio.ask(id, request, heard).await?,
             Transport::Http(http) => http.ask((&self.era, id), request, heard, login).await?,
         };
-        let result = answered.map_err(|RpcError { code, message }| Fault::Refused { code, message })?;
+        let result = answered.map_err(|RpcError { code, message, .. }| Fault::Refused { code, message })?;
         match result.get("resultType").and_then(Value::as_str) {
             None | Some("complete") => Ok(result),
             Some(other) => {
@@ -167,7 +168,7 @@ impl Connection {
 
     /// The request is not waited for any more.
     pub(super) async fn take_back(&self, id: u64, login: Option<&Login>) {
-        let told = message::notification("notifications/cancelled", json!({"requestId": id, "reason": "taken back"}));
+        let told = notification("notifications/cancelled", &json!({"requestId": id, "reason": "taken back"}));
         match &self.transport {
             Transport::Stdio(stdio) => stdio.take_back(id, told).await,
             // Without a greeting, the end of the exchange says it.

@@ -1,9 +1,10 @@
 //! A server behind the egress, by Streamable HTTP: a request is one POST, whose answer is one message or a stream that ends with it.
 //! Must never: reach what the agent's programs could not, or follow the server to another host.
+use super::super::program::message::{MESSAGE_BYTES_MAX, RpcError};
 use super::announcer::Announcer;
 use super::connection::Fault;
 use super::login::Login;
-use super::message::{self, Era, Incoming, MESSAGE_BYTES_MAX, RpcError};
+use super::message::{self, Era, Incoming};
 use crate::egress::EgressHandle;
 use crate::egress::fetch::{FetchError, FetchRequest, FetchResponse, UrlError};
 use bytes::Bytes;

@@ -1,10 +1,8 @@
-//! JSON-RPC 2.0 as both transports carry it, and what each era of the protocol adds to a request.
-use serde::Deserialize;
+//! What a client of MCP says and hears over both transports, and what each era of the protocol adds to a request.
+use super::super::program::message::{self as rpc, RpcError, Said, UNKNOWN_METHOD};
 use serde_json::{Value, json};
 use tenure_core::capability::clip;
 
-/// Of one message of a server's.
-pub(super) const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// What `initialize` offers, and what a server may answer with.
 pub(super) const OFFERED: &str = "2025-11-25";
 pub(super) const SPOKEN: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
@@ -47,25 +45,19 @@ pub(super) fn request(era: &Era, id: u64, method: &str, mut params: Value) -> Va
         meta["io.modelcontextprotocol/clientInfo"] = client();
         meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
     }
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
-}
-
-pub(super) fn notification(method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "method": method, "params": params})
+    rpc::request(id, method, &params)
 }
 
 /// What a server is told that asks something of its client: it may ask whether it is there, and nothing else.
 pub(super) fn answer(id: &Value, method: &str) -> Value {
     if method == "ping" {
-        return json!({"jsonrpc": "2.0", "id": id, "result": {}});
+        return rpc::answer(id, Ok(json!({})));
     }
     let message = format!("`{}` is not offered by this client", clip(method));
-    json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": message}})
+    rpc::answer(id, Err(RpcError { code: UNKNOWN_METHOD, message, data: None }))
 }
 
-/// It is given back in the answer.
-const REQUEST_ID_BYTES_MAX: usize = 128;
-
+/// What a server says, as its client hears it.
 #[derive(Debug, PartialEq)]
 pub(super) enum Incoming {
     Answer {
@@ -87,47 +79,27 @@ pub(super) enum Incoming {
     Other,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct RpcError {
-    #[serde(default)]
-    pub(super) code: i64,
-    #[serde(default)]
-    pub(super) message: String,
+impl From<Said> for Incoming {
+    fn from(said: Said) -> Incoming {
+        match said {
+            Said::Request { id, method, .. } => Incoming::Request { id, method },
+            Said::Notice { method, params } if method == "notifications/progress" => {
+                let Some(id) = params["progressToken"].as_u64() else { return Incoming::Other };
+                Incoming::Progress { id, text: progress(&params) }
+            }
+            Said::Notice { method, .. } if method == "notifications/tools/list_changed" => Incoming::ToolsChanged,
+            Said::Notice { .. } => Incoming::Other,
+        }
+    }
 }
 
 /// # Errors
 /// What is no message.
 pub(super) fn read(bytes: &[u8]) -> Result<Incoming, String> {
-    let mut message: Value = serde_json::from_slice(bytes).map_err(|error| format!("no JSON: {error}"))?;
-    let method = message.get("method").and_then(Value::as_str).map(str::to_owned);
-    let id = message.get("id").cloned().filter(|id| !id.is_null());
-    match (method, id) {
-        (Some(_), Some(Value::String(id))) if id.len() > REQUEST_ID_BYTES_MAX => {
-            Err(format!("the id of a request has more than {REQUEST_ID_BYTES_MAX} bytes"))
-        }
-        (Some(method), Some(id @ (Value::String(_) | Value::Number(_)))) => Ok(Incoming::Request { id, method }),
-        (Some(_), Some(_)) => Err("the id of a request is neither a text nor a number".to_owned()),
-        (Some(method), None) if method == "notifications/progress" => {
-            let params = &message["params"];
-            let Some(id) = params["progressToken"].as_u64() else { return Ok(Incoming::Other) };
-            Ok(Incoming::Progress { id, text: progress(params) })
-        }
-        (Some(method), None) if method == "notifications/tools/list_changed" => Ok(Incoming::ToolsChanged),
-        (Some(_), None) => Ok(Incoming::Other),
-        (None, Some(id)) => {
-            let id = id.as_u64().ok_or("it answers a request that was never made")?;
-            if let Some(error) = message.get("error") {
-                let error = serde_json::from_value(error.clone()).map_err(|_| "its error is none of the protocol's")?;
-                return Ok(Incoming::Answer { id, result: Err(error) });
-            }
-            let result = message.get_mut("result").map(Value::take).ok_or("its answer has no result")?;
-            Ok(Incoming::Answer { id, result: Ok(result) })
-        }
-        (None, None) if message.get("error").is_some() => {
-            Err(format!("it did not understand: {}", clip(&message["error"]["message"].to_string())))
-        }
-        (None, None) => Err("neither a request nor an answer".to_owned()),
-    }
+    Ok(match rpc::read(bytes)? {
+        rpc::Incoming::Answer { id, result } => Incoming::Answer { id, result },
+        rpc::Incoming::Said(said) => Incoming::from(said),
+    })
 }
 
 fn progress(params: &Value) -> String {
@@ -141,26 +113,6 @@ fn progress(params: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hostile_messages_are_refused_and_never_taken_for_an_answer() {
-        for wrong in ["", "{", "[]", "1", "{}", r#"{"id":"1","result":{}}"#, r#"{"id":-1,"result":{}}"#, r#"{"id":1}"#]
-        {
-            assert!(read(wrong.as_bytes()).is_err(), "{wrong}");
-        }
-        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(read(deep.as_bytes()).is_err(), "a deep one ends no stack");
-        let asked = |id: &str| read(json!({"id": id, "method": "ping"}).to_string().as_bytes());
-        assert!(asked(&"a".repeat(REQUEST_ID_BYTES_MAX)).is_ok(), "the control: a long id is one");
-        assert!(asked(&"a".repeat(REQUEST_ID_BYTES_MAX + 1)).is_err(), "it would be given back");
-        assert!(read(br#"{"id":{"a":1},"method":"ping"}"#).is_err());
-        let answer = read(br#"{"jsonrpc":"2.0","id":7,"result":{"a":1}}"#);
-        assert_eq!(
-            answer,
-            Ok(Incoming::Answer { id: 7, result: Ok(json!({"a": 1})) }),
-            "the control: an answer is one"
-        );
-    }
 
     #[test]
     fn a_request_says_all_of_itself_only_where_nobody_greets() {
