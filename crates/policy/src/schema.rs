@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
+use tenure_core::capability::hook::Hook;
 use tenure_core::capability::mcp::{self, Method};
 use tenure_core::capability::{ArgumentKind, Attributes, Capability, Effects, catalogue, terms};
 
@@ -26,8 +27,21 @@ pub(crate) static ACTIONS: LazyLock<BTreeMap<&'static str, Action>> = LazyLock::
         let attributes = context(&judged(capability), input(capability));
         Action { name: capability.name.to_string(), groups, attributes }
     };
-    catalogue().map(|capability| (capability.name, action(capability))).collect()
+    let asked = Hook::all().map(|hook| (hook.capability(), hook_action(hook)));
+    catalogue().map(|capability| (capability.name, action(capability))).chain(asked).collect()
 });
+
+/// What the program of a code agent is asked: judged by who is asked and when, and by nothing of what is said.
+fn hook_action(hook: Hook) -> Action {
+    let name = hook.capability();
+    let mut groups = groups(name);
+    groups.push(effects_group(hook.terms().effects));
+    Action {
+        name: name.to_string(),
+        groups,
+        attributes: context(&Attributes::default(), json!({"type": "Record", "attributes": {}})),
+    }
+}
 
 /// The action of a capability; none of what is none.
 pub(crate) fn action(capability: &str) -> Option<Cow<'static, Action>> {

@@ -24,6 +24,10 @@ pub enum Hook {
 const RUN_MS: u64 = 10 * 365 * 24 * 3600 * 1000;
 
 impl Hook {
+    pub fn all() -> impl Iterator<Item = Hook> {
+        <Hook as strum::IntoEnumIterator>::iter()
+    }
+
     /// None of what is no hook's name.
     pub fn of(capability: &str) -> Option<Hook> {
         capability.strip_prefix(PREFIX)?.parse().ok()
@@ -33,8 +37,19 @@ impl Hook {
         self.into()
     }
 
-    pub fn capability(self) -> String {
-        format!("{PREFIX}{}", self.as_str())
+    pub fn capability(self) -> &'static str {
+        match self {
+            Hook::Run => "hook.run",
+            Hook::Init => "hook.init",
+            Hook::Start => "hook.start",
+            Hook::Message => "hook.message",
+            Hook::Health => "hook.health",
+            Hook::Upgrade => "hook.upgrade",
+            Hook::Save => "hook.save",
+            Hook::Restore => "hook.restore",
+            Hook::Error => "hook.error",
+            Hook::Shutdown => "hook.shutdown",
+        }
     }
 
     /// A program is told of a message again under the same id, and that is for the instance to decide.
@@ -50,5 +65,19 @@ impl Hook {
             Hook::Init | Hook::Start | Hook::Upgrade | Hook::Save | Hook::Restore | Hook::Shutdown => 30_000,
             Hook::Health | Hook::Error => 5_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_is_found_by_the_capability_that_it_is() {
+        for hook in Hook::all() {
+            assert_eq!(Hook::of(hook.capability()), Some(hook));
+            assert_eq!(hook.capability(), format!("{PREFIX}{}", hook.as_str()));
+        }
+        assert_eq!(Hook::of("hook.deploy"), None, "the control: no other is one");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn ask_hook(
     let session = draft.get::<Session>(id)?.filter(|session| session.ended.is_none() && session.instance().is_some());
     let Some(ordinal) = session.map(|session| session.invocations.saturating_add(1)) else { return Ok(()) };
     let attributes = Payload::new(draft.mint.salt(), b"{}".to_vec());
-    let proposal = Proposal { capability: hook.capability(), arguments, attributes, misfit: None };
+    let proposal = Proposal { capability: hook.capability().to_string(), arguments, attributes, misfit: None };
     let (proposed, _) = Proposed::of(call, proposal, draft);
     draft.emit::<Session>(id, Event::HookAsked { revision, ordinal, timeout_ms, call: proposed })?;
     jail::advance(id, draft)

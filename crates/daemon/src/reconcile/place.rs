@@ -168,7 +168,9 @@ impl Queue {
         }
         for row in sessions::waiting_of(txn.parts().0, agent)? {
             let (Some(since), Some(revision)) = (row.waiting_since, row.revision) else { continue };
-            waiting.push((since, Holder::Session(row.id), Some(revision)));
+            // An instance's program takes nobody's place among what its agent does.
+            let begins = Some(revision).filter(|_| row.opener.instance().is_none());
+            waiting.push((since, Holder::Session(row.id), begins));
         }
         waiting.sort_unstable();
         for (_, holder, begins) in waiting {

@@ -259,7 +259,9 @@ fn of_instance(told: WatchEvent, event: &instance::Event) -> WatchEvent {
         E::Starting { session, revision, .. } => {
             WatchEvent { session: Some(*session), ..told.told(format!("revision {revision}")) }
         }
-        E::HookAsked { hook, call } => WatchEvent { call: Some(*call), capability: Some(hook.0.capability()), ..told },
+        E::HookAsked { hook, call } => {
+            WatchEvent { call: Some(*call), capability: Some(hook.0.capability().to_string()), ..told }
+        }
         E::Ready { provides } => told.told(provides.join(", ")),
         E::Told { message } => WatchEvent { execution: Some(message.execution), call: Some(message.call), ..told },
         E::MessageOver { call } => WatchEvent { call: Some(*call), ..told },

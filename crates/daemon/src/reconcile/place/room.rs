@@ -46,7 +46,7 @@ fn wanted_by(txn: &mut ReadTxn<'_>, slots: &Slots, holder: Holder) -> Result<Opt
         }
         Holder::Session(id) => sessions::get(txn.parts().0, id)?
             .filter(|row| row.waiting_since.is_some())
-            .map(|row| (row.agent, row.revision)),
+            .map(|row| (row.agent, row.revision.filter(|_| row.opener.instance().is_none()))),
     };
     let Some((agent, begins)) = waits else { return Ok(None) };
     let Some(row) = agents::get(txn.parts().0, agent)? else { return Ok(None) };
