@@ -18,6 +18,7 @@ mod homes;
 mod looks;
 mod mcp;
 mod hooks;
+mod sdks;
 mod mounts;
 mod containers;
 mod leases;
