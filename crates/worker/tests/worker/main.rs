@@ -19,6 +19,7 @@ mod looks;
 mod mcp;
 mod hooks;
 mod sdks;
+mod acp;
 mod mounts;
 mod containers;
 mod leases;
