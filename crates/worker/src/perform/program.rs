@@ -41,9 +41,6 @@ pub(super) trait Counterpart: Send + 'static {
     /// Lines of its stdout that may be no message; with one more it is ended.
     const NOISE_MAX: u32;
 
-    /// Something is asked of the program.
-    fn asked(&mut self, _ear: &mut Self::Ear) {}
-
     /// The program says something of its own accord. Err: it is ended for that.
     fn hear(&mut self, said: Said, talk: &mut Talk<Self::Ear>) -> Result<(), String>;
 
@@ -392,8 +389,7 @@ impl<C: Counterpart> Task<C> {
 
     fn pass_on(&mut self, message: ToProgram<C::Ear>) -> Result<(), String> {
         let message = match message {
-            ToProgram::Ask { id, message, answer, mut ear } => {
-                self.counterpart.asked(&mut ear);
+            ToProgram::Ask { id, message, answer, ear } => {
                 self.talk.open.insert(id, PendingRequest { answer, ear });
                 message
             }
