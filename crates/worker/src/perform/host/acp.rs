@@ -22,7 +22,7 @@ use std::time::Duration;
 use tenure_core::call::Outcome;
 use tenure_core::capability::clip;
 use tenure_sandbox::WORKSPACE;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +41,8 @@ pub(super) struct Agent {
     session: watch::Sender<Option<Session>>,
     /// The one that it last said it is in.
     mode: watch::Sender<Option<String>>,
+    /// One prompt at a time: what comes meanwhile is the answer to that one.
+    turns: Semaphore,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +81,13 @@ impl Agent {
     ) -> Result<Agent, Abort> {
         let mode = watch::Sender::new(None);
         let program = Program::start(ground, command, Side::new(log, callbacks, mode.clone())).await?;
-        Ok(Agent { program, abilities: OnceLock::new(), session: watch::Sender::new(None), mode })
+        Ok(Agent {
+            program,
+            abilities: OnceLock::new(),
+            session: watch::Sender::new(None),
+            mode,
+            turns: Semaphore::new(1),
+        })
     }
 
     pub(super) async fn ask(
@@ -229,6 +237,10 @@ impl Agent {
     async fn prompt(&self, message: Message, shown: Shown, patience: &Patience) -> Result<CallResult, Fault> {
         let Some(Session { id: session, mode }) = self.session.borrow().clone() else {
             return Ok(CallResult::failed("not_started", "`hook.start` comes before `hook.message`"));
+        };
+        let _turn = tokio::select! {
+            turn = self.turns.acquire() => turn,
+            why = patience.over() => return Err(why),
         };
         let (mode, left) = (mode.as_deref(), |other: &str| mode_changed(mode.as_deref().unwrap_or_default(), other));
         if let Some(other) = self.leaves_mode(mode).now_or_never() {
