@@ -41,9 +41,6 @@ pub(super) trait Counterpart: Send + 'static {
     /// Lines of its stdout that may be no message; with one more it is ended.
     const NOISE_MAX: u32;
 
-    /// Something is asked of the program.
-    fn asked(&mut self, _ear: &mut Self::Ear) {}
-
     /// The program says something of its own accord. Err: it is ended for that.
     fn hear(&mut self, said: Said, talk: &mut Talk<Self::Ear>) -> Result<(), String>;
 
@@ -163,16 +160,16 @@ impl<E: Send + 'static> Program<E> {
         let mut spawn = Spawn::new(command.iter().cloned());
         (spawn.fed, spawn.output_max) = (true, Some(u64::MAX));
         let (mut answers, number) = ground.jail.ask_as(Operation::Spawn(spawn), Vec::new()).await;
-        match answers.recv().await {
-            Some((Answer::Started, _)) => {}
+        // What a quick one prints, or its end, may come before the word that it started.
+        let first = match answers.recv().await {
             Some((Answer::Refused(refusal), _)) => {
                 let program = command.first().cloned().unwrap_or_default();
                 let attempt = StartContext { command: program, alone: command.len() == 1, backend: ground.backend };
                 return Err(Abort::Ended(not_started(&refusal, &attempt)));
             }
-            Some(_) => return Err(Abort::Broken("it answered a program's start with something else")),
+            Some(first) => first,
             None => return Err(Abort::Gone),
-        }
+        };
         let (to, asked) = mpsc::channel(LINES_MAX);
         let (lines, unread) = mpsc::channel(LINES_MAX);
         let (tell, end) = watch::channel(None);
@@ -192,7 +189,7 @@ impl<E: Send + 'static> Program<E> {
         };
         let killed = kill.clone();
         tokio::spawn(async move {
-            let end = task.run(asked, killed, baseline).await;
+            let end = task.run(first, asked, killed, baseline).await;
             let _ = tell.send(Some(Arc::new(end)));
         });
         Ok(Program { to, last_id: AtomicU64::new(0), kill, end })
@@ -307,11 +304,15 @@ struct Task<C: Counterpart> {
 impl<C: Counterpart> Task<C> {
     async fn run(
         mut self,
+        (first, bytes): (Answer, Vec<u8>),
         asked: mpsc::Receiver<ToProgram<C::Ear>>,
         kill: CancellationToken,
         baseline: Option<Baseline>,
     ) -> ProgramEnd {
-        let (why, mut exit) = self.talk(asked, kill, baseline).await;
+        let (why, mut exit) = match self.answered(first, &bytes) {
+            Some(ended) => ended,
+            None => self.talk(asked, kill, baseline).await,
+        };
         // Whoever waits hears at the end why no answer comes; nothing more is asked of it.
         self.talk.open.clear();
         if exit.is_none() && !matches!(why, EndedBy::JailGone) {
@@ -333,23 +334,17 @@ impl<C: Counterpart> Task<C> {
         let quota = self.quota.clone();
         let over = quota.watch(baseline.as_ref());
         tokio::pin!(over);
-        let broken = |why| (EndedBy::Broken(why), None);
         loop {
             tokio::select! {
-                answer = self.answers.recv() => match answer {
-                    Some((Answer::Output { stream: Stream::Stderr }, bytes)) => self.log(&bytes),
-                    Some((Answer::Output { stream: Stream::Stdout }, bytes)) => {
-                        if let Err(why) = self.take(&bytes) {
-                            return broken(why);
-                        }
+                answer = self.answers.recv() => {
+                    let Some((answer, bytes)) = answer else { return (EndedBy::JailGone, None) };
+                    if let Some(ended) = self.answered(answer, &bytes) {
+                        return ended;
                     }
-                    Some((Answer::Exited(exit), _)) => return (EndedBy::Itself, Some(exit)),
-                    Some(_) => {}
-                    None => return (EndedBy::JailGone, None),
-                },
+                }
                 message = asked.recv() => match message.map(|message| self.pass_on(message)) {
                     Some(Ok(())) => {}
-                    Some(Err(why)) => return broken(why),
+                    Some(Err(why)) => return (EndedBy::Broken(why), None),
                     None => return (EndedBy::Us, None),
                 },
                 () = kill.cancelled() => return (EndedBy::Us, None),
@@ -359,6 +354,19 @@ impl<C: Counterpart> Task<C> {
                 },
             }
         }
+    }
+
+    /// What the jail says of it. Its end, or why it is to end.
+    fn answered(&mut self, answer: Answer, bytes: &[u8]) -> Option<(EndedBy, Option<Exit>)> {
+        match answer {
+            Answer::Output { stream: Stream::Stderr } => self.log(bytes),
+            Answer::Output { stream: Stream::Stdout } => {
+                return self.take(bytes).err().map(|why| (EndedBy::Broken(why), None));
+            }
+            Answer::Exited(exit) => return Some((EndedBy::Itself, Some(exit))),
+            _ => {}
+        }
+        None
     }
 
     /// Kills it. What it still says is taken meanwhile: a jail whose answers nobody takes reads no requests.
@@ -381,8 +389,7 @@ impl<C: Counterpart> Task<C> {
 
     fn pass_on(&mut self, message: ToProgram<C::Ear>) -> Result<(), String> {
         let message = match message {
-            ToProgram::Ask { id, message, answer, mut ear } => {
-                self.counterpart.asked(&mut ear);
+            ToProgram::Ask { id, message, answer, ear } => {
                 self.talk.open.insert(id, PendingRequest { answer, ear });
                 message
             }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tenure_core::call::Outcome;
 use tenure_core::id::LeaseId;
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall, ToWorker};
-use tenure_wire::stream::{FromProgram, OpenStream, ToProgram};
+use tenure_wire::stream::{FromProgram, OpenStream, ToProgram, WINDOW, part, room};
 
 const AGENT: &str = include_str!("fixture/agent.py");
 
@@ -27,6 +27,8 @@ impl Hosted {
 
     pub(crate) async fn start(&mut self, protocol: &str, command: &[&str]) {
         let mut call = self.house.call("hook.run", json!({"protocol": protocol, "command": command}));
+        // As the daemon asks it: for good.
+        call.deadline_ms = 10 * 365 * 24 * 3600 * 1000;
         // A whole language starts in it.
         call.confinement.memory_bytes = 1 << 30;
         self.run = call.lease;
@@ -84,24 +86,51 @@ impl Hosted {
             })
             .await;
         let mut body = String::new();
+        // Room is given back as the daemon does it.
+        while let Some(text) = self.part(number).await {
+            body.push_str(&text);
+            self.house.send(&ToWorker::Stream { stream: number, part: ToProgram::Credit { room: room(&text) } }).await;
+        }
+        (number, open, serde_json::from_str(&body).unwrap())
+    }
+
+    /// Of a request's body; None at its end.
+    async fn part(&mut self, number: u64) -> Option<String> {
         self.house
             .until(|frame| match frame {
                 FromWorker::Stream { stream, part: FromProgram::Data { text } } if *stream == number => {
-                    body.push_str(text);
-                    None
+                    Some(Some(text.clone()))
                 }
-                FromWorker::Stream { stream, part: FromProgram::End } if *stream == number => Some(()),
+                FromWorker::Stream { stream, part: FromProgram::End } if *stream == number => Some(None),
                 _ => None,
             })
-            .await;
-        (number, open, serde_json::from_str(&body).unwrap())
+            .await
+    }
+
+    async fn credit(&mut self, number: u64) -> usize {
+        self.house
+            .until(|frame| match frame {
+                FromWorker::Stream { stream, part: FromProgram::Credit { room } } if *stream == number => Some(*room),
+                _ => None,
+            })
+            .await
     }
 
     pub(crate) async fn answer(&mut self, stream: u64, status: u16, body: &Value) {
         let head = ToProgram::Head { status, headers: Default::default() };
-        for part in [head, ToProgram::Data { text: body.to_string() }, ToProgram::End] {
-            self.house.send(&ToWorker::Stream { stream, part }).await;
+        self.house.send(&ToWorker::Stream { stream, part: head }).await;
+        let (text, mut left) = (body.to_string(), WINDOW);
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (first, after) = part(rest);
+            while left < room(first) {
+                left += self.credit(stream).await;
+            }
+            left -= room(first);
+            self.house.send(&ToWorker::Stream { stream, part: ToProgram::Data { text: first.to_owned() } }).await;
+            rest = after;
         }
+        self.house.send(&ToWorker::Stream { stream, part: ToProgram::End }).await;
     }
 }
 
@@ -263,14 +292,16 @@ async fn a_program_that_stays_after_its_shutdown_is_killed() {
 #[tokio::test]
 async fn what_a_program_asks_is_the_daemons_to_answer_or_refuse_and_nothing_else_gets_there() {
     let mut hosted = Hosted::agent("asks").await;
-    let params = json!({"capability": "filesystem.read", "arguments": {"path": "x"}, "message": "msg_1", "ordinal": 1});
+    // Both ways it is longer than the window of a stream.
+    let long = "é".repeat(2 * WINDOW);
+    let arguments = json!({"path": "x", "content": long});
+    let params = json!({"capability": "filesystem.write", "arguments": arguments, "message": "msg_1", "ordinal": 1});
     let asks = hosted.message(&format!("ask capability.invoke {params}"));
     hosted.house.begin(&asks).await;
     let (number, open, body) = hosted.stream().await;
     assert_eq!((open.method.as_str(), open.path.as_str()), ("POST", "/v1/agent/capability.invoke"));
     assert_eq!((open.holder, open.iteration), (hosted.house.run.holder, hosted.house.run.iteration));
     assert_eq!(body, json!({ "params": params }));
-    let long = "é".repeat(20_000);
     hosted.answer(number, 200, &json!({"content": long})).await;
     let outcome = hosted.house.outcome(asks.lease).await;
     assert_eq!(outcome.result["answer"], json!({"told": {"content": long}, "error": null}));

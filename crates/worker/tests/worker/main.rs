@@ -18,6 +18,8 @@ mod homes;
 mod looks;
 mod mcp;
 mod hooks;
+mod sdks;
+mod acp;
 mod mounts;
 mod containers;
 mod leases;

@@ -2,26 +2,34 @@
 //! pieces; what the agent wants of its client meanwhile is in `side`. The mode that says when it asks for permission is set, and looked
 //! after. Must never: take a mode for set that the agent does not say it has, or count its permission question for a wall.
 mod side;
+mod mode;
 mod terminals;
 
-use super::super::program::message::{RpcError, notification, request};
-use super::super::program::{Ground, Program};
+use super::super::program::message::{notification, request};
+use super::super::program::{Answered, Ground, Program, ProgramEnd};
 use super::super::{Abort, CallResult};
 use super::{Callbacks, Fault, Hook, Patience, TAKE_BACK_TIMEOUT, absent, hook_failed};
 use crate::models;
 use crate::output::Shown;
+use futures_util::FutureExt;
+use mode::Modes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use side::{Prompt, Side, Turn};
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
+use tenure_core::call::Outcome;
 use tenure_core::capability::clip;
 use tenure_sandbox::WORKSPACE;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const VERSION: u64 = 1;
+const SESSION_BYTES_MAX: usize = 256;
+/// How long an agent may take to say that it is in a mode which it did not name before.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an agent may take to end a prompt that was taken back, before it is left to itself.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -31,6 +39,10 @@ pub(super) struct Agent {
     pub(super) program: Program<Turn>,
     abilities: OnceLock<Abilities>,
     session: watch::Sender<Option<Session>>,
+    /// The one that it last said it is in.
+    mode: watch::Sender<Option<String>>,
+    /// One prompt at a time: what comes meanwhile is the answer to that one.
+    turns: Semaphore,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,8 +79,15 @@ impl Agent {
         log: Shown,
         callbacks: Callbacks,
     ) -> Result<Agent, Abort> {
-        let program = Program::start(ground, command, Side::new(log, callbacks)).await?;
-        Ok(Agent { program, abilities: OnceLock::new(), session: watch::Sender::new(None) })
+        let mode = watch::Sender::new(None);
+        let program = Program::start(ground, command, Side::new(log, callbacks, mode.clone())).await?;
+        Ok(Agent {
+            program,
+            abilities: OnceLock::new(),
+            session: watch::Sender::new(None),
+            mode,
+            turns: Semaphore::new(1),
+        })
     }
 
     pub(super) async fn ask(
@@ -88,17 +107,15 @@ impl Agent {
         }
     }
 
-    /// A request that is not a prompt. What the agent says of its mode meanwhile comes with the answer.
-    async fn request(
-        &self,
-        method: &str,
-        params: &Value,
-        patience: &Patience,
-    ) -> Result<(Result<Value, RpcError>, Turn), Fault> {
+    /// A request that is not a prompt.
+    async fn request(&self, hook: Hook, (method, params): (&str, &Value), patience: &Patience) -> Result<Value, Fault> {
         let id = self.program.next_id();
         let asking = self.program.ask(id, request(id, method, params), Turn::default());
         tokio::select! {
-            answered = asking => answered.map_err(Fault::Ended),
+            answered = asking => {
+                let (answer, _) = answered.map_err(Fault::Ended)?;
+                answer.map_err(|error| Fault::Result(hook_failed(hook, error)))
+            }
             why = patience.over() => {
                 let told = self.program.take_back(id, notification("$/cancel_request", &json!({"requestId": id})));
                 let _ = timeout(TAKE_BACK_TIMEOUT, told).await;
@@ -113,8 +130,7 @@ impl Agent {
             "clientCapabilities": {"fs": {"readTextFile": true, "writeTextFile": true}, "terminal": true},
             "clientInfo": {"name": "tenure", "title": "Tenure", "version": env!("CARGO_PKG_VERSION")},
         });
-        let (answered, _) = self.request("initialize", &params, patience).await?;
-        let answer = answered.map_err(|error| Fault::Result(hook_failed(Hook::Init, error)))?;
+        let answer = self.request(Hook::Init, ("initialize", &params), patience).await?;
         let version = &answer["protocolVersion"];
         if version.as_u64() != Some(VERSION) {
             let sentence =
@@ -145,94 +161,113 @@ impl Agent {
         let servers = if wanted.mcp { json!([server]) } else { json!([]) };
         let mut params = json!({"cwd": WORKSPACE, "mcpServers": servers});
         let loaded = wanted.session.is_some();
-        let (answer, mut turn) = match &wanted.session {
+        self.mode.send_replace(None);
+        let answer = match &wanted.session {
             Some(_) if !abilities.loads_sessions => {
                 let sentence = "the agent loads no earlier session, so what it knew is lost";
                 return Ok(CallResult::failed("cannot_load", sentence));
             }
             Some(id) => {
                 params["sessionId"] = json!(id);
-                let (answered, turn) = self.request("session/load", &params, patience).await?;
-                let answer = answered.map_err(|error| {
-                    let mut failed = hook_failed(Hook::Start, error);
-                    failed.outcome = tenure_core::call::Outcome::Failed { code: "cannot_load".to_owned() };
-                    Fault::Result(failed)
-                })?;
-                (answer, turn)
+                self.request(Hook::Start, ("session/load", &params), patience).await.map_err(not_loaded)?
             }
-            None => {
-                let (answered, turn) = self.request("session/new", &params, patience).await?;
-                (answered.map_err(|error| Fault::Result(hook_failed(Hook::Start, error)))?, turn)
-            }
+            None => self.request(Hook::Start, ("session/new", &params), patience).await?,
         };
         let id = match wanted.session.or_else(|| answer["sessionId"].as_str().map(str::to_owned)) {
-            Some(id) if !id.is_empty() && id.len() <= 256 => id,
+            Some(id) if !id.is_empty() && id.len() <= SESSION_BYTES_MAX => id,
             Some(_) | None => return Ok(CallResult::failed("protocol", "the agent opened a session without a name")),
         };
-        let mut current = turn.mode.take().or_else(|| answer["modes"]["currentModeId"].as_str().map(str::to_owned));
-        if let Some(mode) = &wanted.mode {
-            current = Some(self.set_mode(&id, mode, &answer["modes"], patience).await?);
-        }
+        let modes = Modes::of(&answer);
+        let mode = match &wanted.mode {
+            Some(mode) => {
+                self.set_mode(&id, mode, &modes, patience).await?;
+                Some(mode.clone())
+            }
+            None => self.mode.borrow().clone().or(modes.current),
+        };
         self.session.send_replace(Some(Session { id: id.clone(), mode: wanted.mode }));
-        Ok(CallResult::done(json!({"session": id, "loaded": loaded, "mode": current})))
+        Ok(CallResult::done(json!({"session": id, "loaded": loaded, "mode": mode})))
     }
 
-    /// The agent must have named the mode, take it, and not say that it is in another one.
-    async fn set_mode(&self, session: &str, mode: &str, modes: &Value, patience: &Patience) -> Result<String, Fault> {
-        let available = modes["availableModes"].as_array().into_iter().flatten();
-        let known: Vec<&str> = available.filter_map(|known| known["id"].as_str()).collect();
-        if !known.contains(&mode) {
-            let sentence = format!(
-                "the agent has no mode `{}`; it names {}",
-                clip(mode),
-                if known.is_empty() { "none".to_owned() } else { clip(&known.join(", ")) }
-            );
+    /// The agent has named the mode and takes it; or, where it names none at all, it says that it is in it then.
+    async fn set_mode(&self, session: &str, mode: &str, modes: &Modes, patience: &Patience) -> Result<(), Fault> {
+        if !modes.named.is_empty() && !modes.has(mode) {
+            let named = clip(&modes.named.join(", "));
+            let sentence = format!("the agent has no mode `{}`; it names {named}", clip(mode));
             return Err(Fault::Result(CallResult::failed("unknown_mode", sentence)));
         }
-        let params = json!({"sessionId": session, "modeId": mode});
-        let (answered, turn) = self.request("session/set_mode", &params, patience).await?;
-        answered.map_err(|error| Fault::Result(hook_failed(Hook::Start, error)))?;
-        match turn.said_mode() {
-            Some(other) if other != mode => Err(Fault::Result(mode_changed(mode, other))),
-            Some(_) | None => Ok(mode.to_owned()),
+        let changed = |other: &str| Err(Fault::Result(mode_changed(mode, other)));
+        self.mode.send_replace(None);
+        if let Some(option) = &modes.option {
+            let params = json!({"sessionId": session, "configId": option, "value": mode});
+            let answer = self.request(Hook::Start, ("session/set_config_option", &params), patience).await?;
+            let current = Modes::of(&answer).current;
+            self.mode.send_replace(current.clone());
+            return match current.as_deref() {
+                Some(current) if current == mode => Ok(()),
+                other => changed(other.unwrap_or("none that it says")),
+            };
         }
+        let params = json!({"sessionId": session, "modeId": mode});
+        self.request(Hook::Start, ("session/set_mode", &params), patience).await?;
+        if modes.named.is_empty() {
+            let mut said = self.mode.subscribe();
+            let _ = timeout(REPORT_TIMEOUT, said.wait_for(Option::is_some)).await;
+        }
+        match self.mode.borrow().as_deref() {
+            Some(said) if said == mode => Ok(()),
+            Some(other) => changed(other),
+            None if modes.named.is_empty() => {
+                let sentence = format!("the agent names no modes, and does not say that it is in `{}` now", clip(mode));
+                Err(Fault::Result(CallResult::failed("unknown_mode", sentence)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Once the agent says that it is in another mode than the one that was set.
+    async fn leaves_mode(&self, wanted: Option<&str>) -> String {
+        let Some(wanted) = wanted else { return std::future::pending().await };
+        let mut said = self.mode.subscribe();
+        let other = said.wait_for(|said| said.as_deref().is_some_and(|said| said != wanted)).await;
+        // The sender is our own: there is an end to wait for.
+        other.ok().and_then(|other| other.clone()).unwrap_or_default()
     }
 
     async fn prompt(&self, message: Message, shown: Shown, patience: &Patience) -> Result<CallResult, Fault> {
-        let Some(session) = self.session.borrow().clone() else {
+        let Some(Session { id: session, mode }) = self.session.borrow().clone() else {
             return Ok(CallResult::failed("not_started", "`hook.start` comes before `hook.message`"));
         };
+        let _turn = tokio::select! {
+            turn = self.turns.acquire() => turn,
+            why = patience.over() => return Err(why),
+        };
+        let (mode, left) = (mode.as_deref(), |other: &str| mode_changed(mode.as_deref().unwrap_or_default(), other));
+        if let Some(other) = self.leaves_mode(mode).now_or_never() {
+            return Ok(left(&other));
+        }
         let over = CancellationToken::new();
         let _ended = over.clone().drop_guard();
-        let prompt = Prompt::new(&session.id, session.mode.clone(), shown, over.clone());
         let id = self.program.next_id();
-        let content = json!([{"type": "text", "text": message.input}]);
-        let params = json!({"sessionId": session.id, "prompt": content});
-        let asking = self.program.ask(id, request(id, "session/prompt", &params), Turn::of(prompt));
+        let params = json!({"sessionId": session, "prompt": [{"type": "text", "text": message.input}]});
+        let turn = Turn(Some(Prompt::new(&session, shown, over.clone())));
+        let asking = self.program.ask(id, request(id, "session/prompt", &params), turn);
         tokio::pin!(asking);
-        let (answered, why) = tokio::select! {
-            answered = &mut asking => (answered.map_err(Fault::Ended), None),
-            why = patience.over() => {
+        let answered = tokio::select! {
+            answered = &mut asking => Ok(answered.map_err(Fault::Ended)?),
+            why = patience.over() => Err(why),
+            other = self.leaves_mode(mode) => Err(Fault::Result(left(&other))),
+        };
+        let (answer, turn) = match answered {
+            Ok(answered) => answered,
+            Err(why) => {
                 over.cancel();
-                (self.cancelled(&session.id, &mut asking).await, Some(why))
+                self.stop((&session, id), asking).await?;
+                return Err(why);
             }
-            // Its mode is another one now.
-            () = over.cancelled() => (self.cancelled(&session.id, &mut asking).await, None),
         };
-        let (answer, turn) = match (answered, why) {
-            (Err(Fault::Late), why) => {
-                let abandoned =
-                    self.program.take_back(id, notification("session/cancel", &json!({"sessionId": session.id})));
-                let _ = timeout(TAKE_BACK_TIMEOUT, abandoned).await;
-                let wanted = session.mode.as_deref().unwrap_or_default();
-                return Err(why.unwrap_or_else(|| Fault::Result(mode_changed(wanted, "another"))));
-            }
-            (Err(fault), _) => return Err(fault),
-            (Ok(_), Some(why)) => return Err(why),
-            (Ok((answer, turn)), None) => (answer, turn),
-        };
-        if let (Some(wanted), Some(other)) = (&session.mode, turn.changed_mode()) {
-            return Ok(mode_changed(wanted, other));
+        if let Some(other) = self.leaves_mode(mode).now_or_never() {
+            return Ok(left(&other));
         }
         let answer = answer.map_err(|error| Fault::Result(hook_failed(Hook::Message, error)))?;
         let Some(stop_reason) = answer["stopReason"].as_str() else {
@@ -241,20 +276,34 @@ impl Agent {
         Ok(CallResult::done(json!({"output": turn.output(), "stop_reason": clip(stop_reason)})))
     }
 
-    /// Tells the agent to stop, and waits for the end of its turn: a next prompt would meet it otherwise. Late: it does not stop.
-    async fn cancelled(
+    /// Tells the agent to stop, and waits a while for the end of its turn: a next prompt would meet it otherwise.
+    async fn stop(
         &self,
-        session: &str,
-        asking: impl Future<Output = Result<super::super::program::Answered<Turn>, std::sync::Arc<super::ProgramEnd>>>,
-    ) -> Result<super::super::program::Answered<Turn>, Fault> {
+        (session, id): (&str, u64),
+        asking: impl Future<Output = Result<Answered<Turn>, Arc<ProgramEnd>>>,
+    ) -> Result<(), Fault> {
+        let cancel = notification("session/cancel", &json!({"sessionId": session}));
         let stopping = async {
-            self.program
-                .tell(notification("session/cancel", &json!({"sessionId": session})))
-                .await
-                .map_err(Fault::Ended)?;
-            asking.await.map_err(Fault::Ended)
+            self.program.tell(cancel.clone()).await?;
+            asking.await.map(drop)
         };
-        timeout(CANCEL_TIMEOUT, stopping).await.unwrap_or(Err(Fault::Late))
+        match timeout(CANCEL_TIMEOUT, stopping).await {
+            Ok(stopped) => stopped.map_err(Fault::Ended),
+            Err(_) => {
+                let _ = timeout(TAKE_BACK_TIMEOUT, self.program.take_back(id, cancel)).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What the agent knew is not there any more.
+fn not_loaded(fault: Fault) -> Fault {
+    match fault {
+        Fault::Result(failed) => {
+            Fault::Result(CallResult { outcome: Outcome::Failed { code: "cannot_load".to_owned() }, ..failed })
+        }
+        other => other,
     }
 }
 

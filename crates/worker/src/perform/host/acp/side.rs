@@ -3,12 +3,14 @@
 use super::super::super::program::message::{RpcError, Said, UNKNOWN_METHOD, answer};
 use super::super::super::program::{Counterpart, Lines, Talk};
 use super::super::callbacks::{Callbacks, refused};
+use super::mode;
 use super::terminals::Terminals;
 use crate::models::ANSWER_TIMEOUT;
 use crate::output::Shown;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tenure_core::capability::clip;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes of an answer's text that are kept; all of it is shown.
@@ -21,29 +23,21 @@ const INVALID_PARAMS: i64 = -32602;
 
 /// What an open request of the agent hears.
 #[derive(Debug, Default)]
-pub(in super::super) struct Turn {
-    /// The mode that the agent last said it is in.
-    pub(super) mode: Option<String>,
-    prompt: Option<Prompt>,
-}
+pub(in super::super) struct Turn(pub(super) Option<Prompt>);
 
 #[derive(Debug)]
 pub(super) struct Prompt {
     session: String,
-    /// The mode that it was asked in.
-    mode: Option<String>,
-    /// The one that the agent went over to.
-    changed: Option<String>,
     output: String,
     cut: bool,
     shown: Shown,
-    /// Nobody waits for it any more; or it is to be stopped.
+    /// Nobody waits for it any more.
     over: CancellationToken,
 }
 
 impl Prompt {
-    pub(super) fn new(session: &str, mode: Option<String>, shown: Shown, over: CancellationToken) -> Prompt {
-        Prompt { session: session.to_owned(), mode, changed: None, output: String::new(), cut: false, shown, over }
+    pub(super) fn new(session: &str, shown: Shown, over: CancellationToken) -> Prompt {
+        Prompt { session: session.to_owned(), output: String::new(), cut: false, shown, over }
     }
 
     fn push(&mut self, text: &str) {
@@ -54,41 +48,15 @@ impl Prompt {
             self.output.push_str(text);
         }
     }
-
-    fn say_mode(&mut self, said: &str) {
-        if self.mode.as_deref().is_some_and(|wanted| wanted != said) {
-            self.changed = Some(said.to_owned());
-            self.over.cancel();
-        }
-    }
 }
 
 impl Turn {
-    pub(super) fn of(prompt: Prompt) -> Turn {
-        Turn { mode: None, prompt: Some(prompt) }
-    }
-
-    pub(super) fn said_mode(&self) -> Option<&str> {
-        self.mode.as_deref()
-    }
-
-    pub(super) fn changed_mode(&self) -> Option<&str> {
-        self.prompt.as_ref()?.changed.as_deref()
-    }
-
     pub(super) fn output(self) -> String {
-        let Some(Prompt { mut output, cut, .. }) = self.prompt else { return String::new() };
+        let Some(Prompt { mut output, cut, .. }) = self.0 else { return String::new() };
         if cut {
             output.push_str("\n[… the rest was left out: more than 1 MiB came …]");
         }
         output
-    }
-
-    fn say_mode(&mut self, said: &str) {
-        self.mode = Some(said.to_owned());
-        if let Some(prompt) = &mut self.prompt {
-            prompt.say_mode(said);
-        }
     }
 }
 
@@ -96,28 +64,26 @@ pub(super) struct Side {
     log: Shown,
     callbacks: Callbacks,
     terminals: Terminals,
-    mode: Option<String>,
+    /// The one that the agent last said it is in.
+    mode: watch::Sender<Option<String>>,
 }
 
 impl Side {
-    pub(super) fn new(log: Shown, callbacks: Callbacks) -> Side {
-        Side { log, callbacks, terminals: Terminals::default(), mode: None }
+    pub(super) fn new(log: Shown, callbacks: Callbacks, mode: watch::Sender<Option<String>>) -> Side {
+        Side { log, callbacks, terminals: Terminals::default(), mode }
     }
 
     fn update(&mut self, params: &Value, talk: &mut Talk<Turn>) {
         let (session, update) = (params["sessionId"].as_str().unwrap_or_default(), &params["update"]);
-        let kind = update["sessionUpdate"].as_str().unwrap_or_default();
-        if kind == "current_mode_update" {
-            let Some(mode) = update["currentModeId"].as_str().map(clip) else { return };
-            talk.ears().for_each(|turn| turn.say_mode(&mode));
-            self.mode = Some(mode);
+        if let Some(mode) = mode::said(update) {
+            self.mode.send_replace(Some(mode));
             return;
         }
-        let prompts = talk.ears().filter_map(|turn| turn.prompt.as_mut());
+        let prompts = talk.ears().filter_map(|turn| turn.0.as_mut());
         // What comes outside a prompt is an earlier session told again.
         let Some(prompt) = prompts.into_iter().find(|prompt| prompt.session == session) else { return };
         let word = |name: &str| update[name].as_str().map(clip);
-        match kind {
+        match update["sessionUpdate"].as_str().unwrap_or_default() {
             "agent_message_chunk" => {
                 if let Some(text) = update["content"]["text"].as_str() {
                     prompt.push(text);
@@ -141,7 +107,7 @@ impl Side {
     fn permission(&mut self, id: Value, params: &Value, talk: &mut Talk<Turn>) -> Result<(), String> {
         let cancelled = || json!({"outcome": {"outcome": "cancelled"}});
         let session = params["sessionId"].as_str().unwrap_or_default();
-        let over = talk.ears().filter_map(|turn| turn.prompt.as_ref()).find(|prompt| prompt.session == session);
+        let over = talk.ears().filter_map(|turn| turn.0.as_ref()).find(|prompt| prompt.session == session);
         let Some(over) = over.map(|prompt| prompt.over.clone()) else {
             return talk.lines.say(&answer(&id, Ok(cancelled())));
         };
@@ -226,12 +192,6 @@ fn lines_of(content: &str, first: Option<u64>, count: Option<u64>) -> String {
 impl Counterpart for Side {
     type Ear = Turn;
     const NOISE_MAX: u32 = 32;
-
-    fn asked(&mut self, turn: &mut Turn) {
-        if let Some(mode) = &self.mode {
-            turn.say_mode(mode);
-        }
-    }
 
     fn hear(&mut self, said: Said, talk: &mut Talk<Turn>) -> Result<(), String> {
         let (id, method, params) = match said {
