@@ -26,6 +26,8 @@ pub enum Say {
     After(Duration, Box<Say>),
     /// What it thought before it says something, beside that.
     Thinking(&'static str, Box<Say>),
+    /// How many tokens it counts, in and out, where 100 and 10 are not meant.
+    Counting(u64, u64, Box<Say>),
 }
 
 /// Given the conversation (as sent) and how many turns were answered in it, what comes next.
@@ -164,6 +166,10 @@ impl Served {
 }
 
 fn respond(say: Say) -> Response {
+    let (counted, say) = match say {
+        Say::Counting(input, output, next) => ((input, output), *next),
+        say => ((100, 10), say),
+    };
     let (thought, say) = match say {
         Say::Thinking(thought, next) => (Some(thought), *next),
         say => (None, say),
@@ -189,7 +195,9 @@ fn respond(say: Say) -> Response {
             let half = format!("data: {}\n\n", chunk(json!({"role": "assistant", "content": "half"}), None));
             return ([(header::CONTENT_TYPE, "text/event-stream")], half).into_response();
         }
-        Say::After(..) | Say::Thinking(..) => unreachable!("invariant: pauses and thoughts are taken before"),
+        Say::After(..) | Say::Thinking(..) | Say::Counting(..) => {
+            unreachable!("invariant: pauses, counts and thoughts are taken before")
+        }
     };
     if let Some(thought) = thought {
         delta["reasoning_content"] = thought.into();
@@ -197,7 +205,8 @@ fn respond(say: Say) -> Response {
     let reason = if delta.get("tool_calls").is_some() { "tool_calls" } else { "stop" };
     let mut text = format!("data: {}\n\n", chunk(delta, None));
     let mut last = chunk(json!({}), Some(reason));
-    last["usage"] = json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110});
+    let (input, output) = counted;
+    last["usage"] = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output});
     text.push_str(&format!("data: {last}\n\ndata: [DONE]\n\n"));
     ([(header::CONTENT_TYPE, "text/event-stream")], text).into_response()
 }

@@ -26,7 +26,7 @@ pub use cost::Cost;
 pub use doctor::Doctor;
 pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
-pub use life::{AgentLogs, Create, Edit, Profile, Quarantine, Revisions, Rollback, Run};
+pub use life::{AgentLogs, Create, Edit, Harness, Profile, Quarantine, Revisions, Rollback, Run};
 pub use mcp::{Mcp, McpClient, McpVerb};
 pub use package::{Package, PackageKeys};
 pub use policy::{Candidate, Check, Documents, Explain, Policy};
