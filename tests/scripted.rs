@@ -125,7 +125,7 @@ async fn models() -> impl IntoResponse {
 
 async fn complete(State(served): State<Served>, body: String) -> Response {
     match served.says("chat", &body).await {
-        Some(say) => respond(say),
+        Some((say, turn)) => respond(say, turn),
         None => (StatusCode::BAD_REQUEST, "no JSON").into_response(),
     }
 }
@@ -133,12 +133,12 @@ async fn complete(State(served): State<Served>, body: String) -> Response {
 /// The same as Anthropic's wire has it, whole, which is what comes of a stream too.
 async fn message(State(served): State<Served>, body: String) -> Response {
     let blocks: Vec<Value> = match served.says("messages", &body).await {
-        Some(Say::Calls(calls)) => {
-            let block = |(index, (name, arguments)): (usize, (&str, Value))| json!({"type": "tool_use", "id": format!("call_{index}"), "name": name.replace('.', "_"), "input": arguments});
+        Some((Say::Calls(calls), turn)) => {
+            let block = |(index, (name, arguments)): (usize, (&str, Value))| json!({"type": "tool_use", "id": format!("call_{turn}_{index}"), "name": name.replace('.', "_"), "input": arguments});
             calls.into_iter().enumerate().map(block).collect()
         }
-        Some(Say::Text(text)) => vec![json!({"type": "text", "text": text})],
-        Some(other) => return respond(other),
+        Some((Say::Text(text), _)) => vec![json!({"type": "text", "text": text})],
+        Some((other, turn)) => return respond(other, turn),
         None => return (StatusCode::BAD_REQUEST, "no JSON").into_response(),
     };
     let reason = if blocks.iter().any(|block| block["type"] == "tool_use") { "tool_use" } else { "end_turn" };
@@ -149,8 +149,8 @@ async fn message(State(served): State<Served>, body: String) -> Response {
 }
 
 impl Served {
-    /// What comes next in this conversation; none where it is no conversation.
-    async fn says(&self, wire: &str, body: &str) -> Option<Say> {
+    /// What comes next in this conversation, and how many turns were answered in it; none where it is no conversation.
+    async fn says(&self, wire: &str, body: &str) -> Option<(Say, usize)> {
         let request = serde_json::from_str::<Value>(body).ok()?;
         let name = format!("{} over {wire}", request["model"].as_str().unwrap_or_default());
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(name);
@@ -161,11 +161,11 @@ impl Served {
             tokio::time::sleep(pause).await;
             say = *next;
         }
-        Some(say)
+        Some((say, answered))
     }
 }
 
-fn respond(say: Say) -> Response {
+fn respond(say: Say, turn: usize) -> Response {
     let (counted, say) = match say {
         Say::Counting(input, output, next) => ((input, output), *next),
         say => ((100, 10), say),
@@ -180,7 +180,7 @@ fn respond(say: Say) -> Response {
                 .iter()
                 .enumerate()
                 .map(|(index, (name, arguments))| {
-                    json!({"index": index, "id": format!("call_{index}"), "type": "function",
+                    json!({"index": index, "id": format!("call_{turn}_{index}"), "type": "function",
                         "function": {"name": name.replace('.', "_"), "arguments": arguments.to_string()}})
                 })
                 .collect();

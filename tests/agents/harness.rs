@@ -58,11 +58,18 @@ impl House {
 
     /// Deploys what `agent create --harness` makes, with a network that leads to one host which nobody asks for: the egress is there
     /// and says no.
-    pub fn create(&self, (word, program): (&str, &str), more: &[&str]) {
+    pub fn create(&self, harness: (&str, &str)) {
+        self.create_for(harness, "default");
+    }
+
+    /// The same, with a model that is stated to the program alone.
+    pub fn create_for(&self, (word, program): (&str, &str), model: &str) {
         let program = self.shown.path().join("node_modules").join(program);
         let program = program.to_str().expect("a path of ours is UTF-8");
         let create = ["agent", "create", word, "--harness", word, "--program", program, "--dry-run"];
-        let mut manifest = self.daemon().json(&[&create, more].concat());
+        let mut manifest = self.daemon().json(&create);
+        let words = manifest["spec"]["runtime"]["command"].as_array_mut().expect("a list");
+        words.iter_mut().filter(|word| **word == "default").for_each(|word| *word = json!(model));
         manifest["spec"]["security"]["network"] = json!({"mode": "allow", "allowlist": ["allowed.example.org"]});
         self.daemon().deploy(&manifest.to_string());
     }
@@ -77,7 +84,9 @@ impl House {
 
     pub fn sums(&self) -> (u64, u64) {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.iter().fold((0, 0), |(sum_in, sum_out), (tokens_in, tokens_out)| (sum_in + tokens_in, sum_out + tokens_out))
+        counted
+            .iter()
+            .fold((0, 0), |(sum_in, sum_out), (tokens_in, tokens_out)| (sum_in + tokens_in, sum_out + tokens_out))
     }
 }
 
@@ -111,7 +120,7 @@ fn script(counted: Counted) -> Script {
         counted.push(tokens);
         let look = format!("curl -sS -m 20 https://{DENIED}/; echo ended with $?");
         let say = match (shell(request), answered) {
-            (Some(call), 0) => call(&format!("echo \"{MADE}\" > made.txt")),
+            (Some(call), 0) => call(&format!("echo \"{MADE}\" > made.txt; env > env.txt")),
             (Some(call), 1) => call(&look),
             (Some(_), _) => Say::Text("I am done.".to_string()),
             (None, _) => Say::Text("A title".to_string()),

@@ -242,12 +242,7 @@ fn in_hand(app: &App) -> &InHand {
 }
 
 /// Sends a piece of text, and before the first the head and what an answer begins with.
-async fn say(
-    exchange: &mut Exchange,
-    speech: &mut Speech,
-    text: &str,
-    left_out: &[String],
-) -> Result<(), Gone> {
+async fn say(exchange: &mut Exchange, speech: &mut Speech, text: &str, left_out: &[String]) -> Result<(), Gone> {
     if text.is_empty() || !speech.streams() {
         return Ok(());
     }
