@@ -77,7 +77,7 @@ fn a_vendors_name_for_a_model_is_refused_with_the_words_there_are_until_an_alias
     let (record, _) = house.run(CODEX.0);
     assert_eq!(record["status"], "failed", "{record:#}");
     let told = record["detail"].as_str().unwrap_or_default();
-    assert!(told.contains("model_not_found"), "what it was told of the name is what is told of it: {told}");
+    assert!(told.contains("tenure model alias"), "what it was told of the name is what is told of it: {told}");
     assert_eq!(records(house.daemon(), "proxy.called").len(), 0, "nobody was asked");
     house.daemon().ok(&["model", "alias", "gpt-5.4", "openai/scripted"]);
     let (record, folder) = house.run(CODEX.0);

@@ -242,7 +242,7 @@ mod tests {
         let packages = shown("/opt/agents/node_modules/a/node_modules/b/codex").unwrap();
         assert_eq!(packages, ["/opt/agents/node_modules"]);
         assert_eq!(shown("/srv/codex/bin/codex").unwrap(), ["/srv/codex/bin"]);
-        for nowhere in ["/home/ada/.npm/codex", "/opt/codex", "/root/node_modules/codex"] {
+        for nowhere in ["/var/lib/codex", "/opt/codex", "/etc/node_modules/codex"] {
             assert_eq!(shown(nowhere).unwrap_err().exit, Exit::Refused, "{nowhere}");
         }
     }
