@@ -26,6 +26,8 @@ pub enum Say {
     After(Duration, Box<Say>),
     /// What it thought before it says something, beside that.
     Thinking(&'static str, Box<Say>),
+    /// How many tokens it counts, in and out, where 100 and 10 are not meant.
+    Counting(u64, u64, Box<Say>),
 }
 
 /// Given the conversation (as sent) and how many turns were answered in it, what comes next.
@@ -123,7 +125,7 @@ async fn models() -> impl IntoResponse {
 
 async fn complete(State(served): State<Served>, body: String) -> Response {
     match served.says("chat", &body).await {
-        Some(say) => respond(say),
+        Some((say, turn)) => respond(say, turn),
         None => (StatusCode::BAD_REQUEST, "no JSON").into_response(),
     }
 }
@@ -131,12 +133,12 @@ async fn complete(State(served): State<Served>, body: String) -> Response {
 /// The same as Anthropic's wire has it, whole, which is what comes of a stream too.
 async fn message(State(served): State<Served>, body: String) -> Response {
     let blocks: Vec<Value> = match served.says("messages", &body).await {
-        Some(Say::Calls(calls)) => {
-            let block = |(index, (name, arguments)): (usize, (&str, Value))| json!({"type": "tool_use", "id": format!("call_{index}"), "name": name.replace('.', "_"), "input": arguments});
+        Some((Say::Calls(calls), turn)) => {
+            let block = |(index, (name, arguments)): (usize, (&str, Value))| json!({"type": "tool_use", "id": format!("call_{turn}_{index}"), "name": name.replace('.', "_"), "input": arguments});
             calls.into_iter().enumerate().map(block).collect()
         }
-        Some(Say::Text(text)) => vec![json!({"type": "text", "text": text})],
-        Some(other) => return respond(other),
+        Some((Say::Text(text), _)) => vec![json!({"type": "text", "text": text})],
+        Some((other, turn)) => return respond(other, turn),
         None => return (StatusCode::BAD_REQUEST, "no JSON").into_response(),
     };
     let reason = if blocks.iter().any(|block| block["type"] == "tool_use") { "tool_use" } else { "end_turn" };
@@ -147,8 +149,8 @@ async fn message(State(served): State<Served>, body: String) -> Response {
 }
 
 impl Served {
-    /// What comes next in this conversation; none where it is no conversation.
-    async fn says(&self, wire: &str, body: &str) -> Option<Say> {
+    /// What comes next in this conversation, and how many turns were answered in it; none where it is no conversation.
+    async fn says(&self, wire: &str, body: &str) -> Option<(Say, usize)> {
         let request = serde_json::from_str::<Value>(body).ok()?;
         let name = format!("{} over {wire}", request["model"].as_str().unwrap_or_default());
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(name);
@@ -159,11 +161,15 @@ impl Served {
             tokio::time::sleep(pause).await;
             say = *next;
         }
-        Some(say)
+        Some((say, answered))
     }
 }
 
-fn respond(say: Say) -> Response {
+fn respond(say: Say, turn: usize) -> Response {
+    let (counted, say) = match say {
+        Say::Counting(input, output, next) => ((input, output), *next),
+        say => ((100, 10), say),
+    };
     let (thought, say) = match say {
         Say::Thinking(thought, next) => (Some(thought), *next),
         say => (None, say),
@@ -174,7 +180,7 @@ fn respond(say: Say) -> Response {
                 .iter()
                 .enumerate()
                 .map(|(index, (name, arguments))| {
-                    json!({"index": index, "id": format!("call_{index}"), "type": "function",
+                    json!({"index": index, "id": format!("call_{turn}_{index}"), "type": "function",
                         "function": {"name": name.replace('.', "_"), "arguments": arguments.to_string()}})
                 })
                 .collect();
@@ -189,7 +195,9 @@ fn respond(say: Say) -> Response {
             let half = format!("data: {}\n\n", chunk(json!({"role": "assistant", "content": "half"}), None));
             return ([(header::CONTENT_TYPE, "text/event-stream")], half).into_response();
         }
-        Say::After(..) | Say::Thinking(..) => unreachable!("invariant: pauses and thoughts are taken before"),
+        Say::After(..) | Say::Thinking(..) | Say::Counting(..) => {
+            unreachable!("invariant: pauses, counts and thoughts are taken before")
+        }
     };
     if let Some(thought) = thought {
         delta["reasoning_content"] = thought.into();
@@ -197,7 +205,8 @@ fn respond(say: Say) -> Response {
     let reason = if delta.get("tool_calls").is_some() { "tool_calls" } else { "stop" };
     let mut text = format!("data: {}\n\n", chunk(delta, None));
     let mut last = chunk(json!({}), Some(reason));
-    last["usage"] = json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110});
+    let (input, output) = counted;
+    last["usage"] = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output});
     text.push_str(&format!("data: {last}\n\ndata: [DONE]\n\n"));
     ([(header::CONTENT_TYPE, "text/event-stream")], text).into_response()
 }

@@ -31,11 +31,13 @@ text = ask(openai + "/responses", {"model": "openai/scripted", "input": "PROGRAM
 out["responses_stream"] = "".join(e["delta"] for e in events(text) if e["type"] == "response.output_text.delta")
 out["responses_last"] = events(text)[-1]["type"]
 body = {"model": "anthropic/scripted", "max_tokens": 50, "messages": [{"role": "user", "content": "PROGRAM three"}]}
-out["messages"] = ask(anthropic + "/v1/messages", body)["content"]
+told = ask(anthropic + "/v1/messages", body)
+out["messages"] = told["content"]
 text = ask(anthropic + "/v1/messages", {**body, "stream": True}, False)
 out["messages_stream"] = "".join(e["delta"]["text"] for e in events(text) if e["type"] == "content_block_delta")
 called = ask(anthropic + "/v1/messages", {**body, "tools": [{"name": "weigh", "input_schema": tool}]})
 out["messages_call"] = [called["stop_reason"], called["content"][-1]["input"]]
+out["messages_ids"] = len({told["id"], called["id"]})
 answered = [{"role": "user", "content": "PROGRAM"}, {"role": "assistant", "content": called["content"]},
   {"role": "user", "content": [{"type": "tool_result", "tool_use_id": called["content"][-1]["id"], "content": "it weighs 3"}]}]
 out["messages_result"] = ask(anthropic + "/v1/messages", {**body, "messages": answered})["content"][0]["text"]
@@ -85,6 +87,7 @@ fn a_program_asks_over_each_wire_and_each_call_is_recorded_and_paid_for() {
     assert_eq!(out["messages"][0]["text"], "heard: PROGRAM three");
     assert_eq!(out["messages_stream"], "heard: PROGRAM three");
     assert_eq!(out["messages_call"], json!(["tool_use", {"stone": 3}]));
+    assert_eq!(out["messages_ids"], 2, "two answers of one id are one message to Claude Code");
     assert_eq!(out["messages_result"], "heard: it weighs 3", "{out:#}");
     assert_eq!(out["generate"], "heard: PROGRAM four");
     assert_eq!((&out["count"], &out["models"]), (&json!(true), &json!(true)), "{out:#}");

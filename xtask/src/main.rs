@@ -13,6 +13,7 @@ mod step;
 mod install;
 mod mcp;
 mod sdks;
+mod agents;
 mod weights;
 mod test;
 mod demo;

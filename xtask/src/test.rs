@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{fuzz, install, mcp, openapi, schedules, sdks, sim, step, tidy, weights};
+use crate::{agents, fuzz, install, mcp, openapi, schedules, sdks, sim, step, tidy, weights};
 
 /// Random calls that the index of policies judges as plain Cedar does.
 const POLICY_CALLS_IN_CI: &str = "100000";
@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// cases of their own.
     #[arg(long)]
     full: bool,
+    /// Run coding agents of others in jails instead, against a scripted model. Fetches 1.3 GB of them from npm's registry at first.
+    #[arg(long, conflicts_with = "full")]
+    agents: bool,
 }
 
 /// What the closing line says.
@@ -69,13 +72,16 @@ struct Run<'r> {
     /// What others have made for MCP, where it could be had.
     mcp: Option<PathBuf>,
     sdks: Option<PathBuf>,
+    /// Coding agents of others, where they are what is tested.
+    agents: Option<PathBuf>,
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
     let extent = if arguments.full { openapi::Extent::Full } else { openapi::Extent::Bounded };
-    let mut run = Run { root, extent, ci, count: Count::default(), mcp: None, sdks: None };
-    if let Err(error) = run.everything() {
+    let mut run = Run { root, extent, ci, count: Count::default(), mcp: None, sdks: None, agents: None };
+    let done = if arguments.agents { run.coding_agents() } else { run.everything() };
+    if let Err(error) = done {
         eprintln!("xtask: {error:#}");
         run.count.failed += 1;
     }
@@ -106,7 +112,8 @@ impl Run<'_> {
         if nextest {
             // The suites of the whole product come last and one at a time: they kill, count processes and want the cores.
             self.suite(&model, &["nextest", "run", "--workspace", "-E", "not package(tests)"])?;
-            self.suite(&model, &["nextest", "run", "--workspace", "-E", "package(tests)", "--test-threads", "1"])?;
+            let whole_product = "package(tests) and not binary(agents)";
+            self.suite(&model, &["nextest", "run", "--workspace", "-E", whole_product, "--test-threads", "1"])?;
         } else {
             self.suite(
                 &model,
@@ -118,6 +125,19 @@ impl Run<'_> {
         self.schedules();
         self.sim();
         self.fuzz()
+    }
+
+    /// What they need is fetched, the suite is run, and nothing else. What is asked for by name is not skipped.
+    fn coding_agents(&mut self) -> Result<()> {
+        println!("prepare");
+        install::packages(&install::BUILD)?;
+        self.test_packages()?;
+        self.agents = Some(agents::tools(self.root)?);
+        println!("build");
+        step::shown("programs and tests", &mut self.cargo(&["build", "--bins", "--package", "tenure"]))?;
+        println!("test");
+        let suite = ["test", "--package", "tests", "--test", "agents", "--", "--show-output", "--test-threads", "1"];
+        self.suite(&None, &suite)
     }
 
     /// A build machine that is short of memory or room loses a compiler now and then: once more, one at a time, and that is said.
@@ -338,6 +358,9 @@ impl Run<'_> {
         }
         if let Some(path) = &self.sdks {
             command.env(sdks::VARIABLE, path);
+        }
+        if let Some(path) = &self.agents {
+            command.env(agents::VARIABLE, path);
         }
         let report = self.root.join(REPORT);
         if report.exists() {

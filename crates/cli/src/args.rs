@@ -28,7 +28,7 @@ pub use doctor::Doctor;
 pub use files::Files;
 pub use instance::{Instance, Whom};
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
-pub use life::{AgentLogs, Create, Edit, Isolation, Profile, Quarantine, Revisions, Rollback, Run};
+pub use life::{AgentLogs, Create, Edit, Harness, Isolation, Profile, Quarantine, Revisions, Rollback, Run};
 pub use mcp::{Mcp, McpClient, McpVerb};
 pub use package::{Package, PackageKeys};
 pub use policy::{Candidate, Check, Documents, Explain, Policy};

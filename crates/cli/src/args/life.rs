@@ -1,4 +1,6 @@
 //! What is typed to make, change, set to work and put away an agent without a manifest file.
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use tenure_core::agent::{Cause, Severity};
 
@@ -43,6 +45,14 @@ pub struct Profile {
     pub tools: Vec<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Harness {
+    ClaudeCode,
+    Codex,
+    Opencode,
+    Qwen,
+}
+
 #[derive(Debug, Args)]
 pub struct Create {
     /// What it is called.
@@ -53,6 +63,12 @@ pub struct Create {
     pub called: Option<String>,
     #[command(flatten)]
     pub profile: Profile,
+    /// A coding agent of others that it is, run unchanged in its sandbox; what it is set to do is its prompt.
+    #[arg(long, conflicts_with = "tools")]
+    pub harness: Option<Harness>,
+    /// Where the harness's program lies on this host [default: looked for on the PATH]
+    #[arg(long, value_name = "PATH", requires = "harness")]
+    pub program: Option<PathBuf>,
     /// Print the manifest that it would have; ask nobody.
     #[arg(long)]
     pub dry_run: bool,

@@ -1,4 +1,5 @@
 //! `tenure agent …`.
+mod harness;
 mod logs;
 mod make;
 mod revisions;

@@ -44,6 +44,25 @@ fn an_agent_is_made_by_words_and_its_name_is_nobody_elses() {
 }
 
 #[test]
+fn a_coding_agent_of_others_is_made_by_its_name_and_where_its_program_is_missing_what_to_install_is_said() {
+    let house = House::up(&cassette(1));
+    let mut told = Told::of(&house);
+    assert_eq!(told.line(&["agent", "create", "coder", "--harness", "claude-code"]).code, 4, "it is not on the PATH");
+    let homely = house.write("codex", "no program of a sandbox's");
+    assert_eq!(told.line(&["agent", "create", "coder", "--harness", "codex", "--program", &homely]).code, 3);
+    assert_eq!(told.line(&["agent", "create", "coder", "--program", "/usr/bin/env", "--purpose", "x"]).code, 2);
+    for harness in ["claude-code", "codex", "opencode", "qwen"] {
+        let make =
+            ["agent", "create", "coder", "--harness", harness, "--program", "/usr/bin/env", "--model", "thrifty"];
+        told.line(&[&make[..], &["--dry-run"]].concat()).ok();
+    }
+    told.line(&["agent", "create", "coder", "--harness", "codex", "--program", "/usr/bin/env"]).ok();
+    insta::assert_snapshot!(told.text);
+    let shown = house.tenure(&["agent", "get", "coder", "-o", "json"]).ok().json();
+    assert_eq!(shown["manifest"]["spec"]["runtime"]["kind"], "command");
+}
+
+#[test]
 fn an_agent_is_edited_by_words_what_changed_is_told_and_nobody_elses_change_is_lost() {
     let house = House::up(&cassette(1));
     let orders = house.write("orders.txt", "Check for new invoices.\nNever delete emails.\n");

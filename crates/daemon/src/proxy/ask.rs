@@ -52,7 +52,6 @@ pub(super) struct Asker<'a> {
 
 /// An attempt that is in the ledger.
 struct Called {
-    call: CallId,
     /// Which of its execution's.
     number: u32,
     deadline: Run,
@@ -98,6 +97,7 @@ impl<'a> Asker<'a> {
                 Ok(called) => called,
                 Err(problem) => return Ok(Outcome::Failed(problem)),
             };
+            speech.name(call);
             let turn = *first.get_or_insert(called.number);
             let execution = format!("{} programs", self.id);
             request.tag = Tag { execution, iteration: self.iteration, turn, attempt };
@@ -164,7 +164,7 @@ impl<'a> Asker<'a> {
                     _ => None,
                 });
                 let number = number.expect("invariant: an accepted call is an event");
-                Ok(Called { call, number, deadline })
+                Ok(Called { number, deadline })
             }
             Err(commit::Error::Refused(refusal)) => Err(Problem::of_refusal(&refusal)),
             Err(commit::Error::Store(error)) => {
@@ -197,16 +197,16 @@ impl<'a> Asker<'a> {
                 answer = &mut generate => break answer.map_err(|failure| if begun { failure.begun() } else { failure }),
                 Some(text) = pieces.recv(), if speech.streams() => {
                     begun = true;
-                    say(exchange, speech, &clean.push(&text), called.call, left_out).await?;
+                    say(exchange, speech, &clean.push(&text), left_out).await?;
                 }
                 gone = exchange.gone() => return Err(gone),
                 () = sleep_until(deadline) => break Err(late(model.as_ref()).begun()),
             }
         };
         while let Ok(text) = pieces.try_recv() {
-            say(exchange, speech, &clean.push(&text), called.call, left_out).await?;
+            say(exchange, speech, &clean.push(&text), left_out).await?;
         }
-        say(exchange, speech, &clean.end(), called.call, left_out).await?;
+        say(exchange, speech, &clean.end(), left_out).await?;
         Ok(result)
     }
 
@@ -243,18 +243,11 @@ fn in_hand(app: &App) -> &InHand {
 }
 
 /// Sends a piece of text, and before the first the head and what an answer begins with.
-async fn say(
-    exchange: &mut Exchange,
-    speech: &mut Speech,
-    text: &str,
-    call: CallId,
-    left_out: &[String],
-) -> Result<(), Gone> {
+async fn say(exchange: &mut Exchange, speech: &mut Speech, text: &str, left_out: &[String]) -> Result<(), Gone> {
     if text.is_empty() || !speech.streams() {
         return Ok(());
     }
     begin_stream(exchange, left_out).await?;
-    speech.name(call);
     let events = speech.text(text);
     exchange.data(&events).await
 }

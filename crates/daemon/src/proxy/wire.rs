@@ -11,6 +11,7 @@ use super::problem::Problem;
 use crate::model::answer::{Answer, StopReason, Usage};
 use crate::model::request::{Message, Part, Reasoning, Request, Tag, Tool, ToolCall, ToolChoice, Wishes};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use tenure_core::id::CallId;
 
 /// Tokens that an answer may have where the program does not say.
@@ -51,7 +52,11 @@ pub(super) struct Asked {
     pub(super) count: bool,
     /// Fields that no model is asked for.
     pub(super) left_out: Vec<String>,
+    namespaces: Namespaces,
 }
+
+/// Tools that a program has under a namespace, by the one name that a model sees: the namespace and the name in it.
+type Namespaces = BTreeMap<String, (String, String)>;
 
 impl Asked {
     /// `counting`: its tokens are counted, and no answer is asked for.
@@ -218,19 +223,30 @@ pub(super) struct Speech {
     begun: bool,
     /// Events that were sent, where a wire numbers them.
     number: u64,
+    namespaces: Namespaces,
 }
 
 impl Speech {
     pub(super) fn new(wire: Wire, asked: &Asked) -> Speech {
         let model = asked.word.clone().unwrap_or_else(|| "default".to_string());
-        let (streams, count) = (asked.stream, asked.count);
-        Speech { wire, id: "answer".to_string(), model, streams, count, said: String::new(), begun: false, number: 0 }
+        Speech {
+            wire,
+            id: "answer".to_string(),
+            model,
+            streams: asked.stream,
+            count: asked.count,
+            said: String::new(),
+            begun: false,
+            number: 0,
+            namespaces: asked.namespaces.clone(),
+        }
     }
 
     pub(super) fn streams(&self) -> bool {
         self.streams
     }
 
+    /// Each answer has an id of its own: programs take two of one id for parts of one.
     pub(super) fn name(&mut self, call: CallId) {
         if !self.begun {
             self.id = call.to_string();

@@ -22,6 +22,8 @@ const PROMPT: &str = "{{prompt}}";
 const RUN_MS_MAX: u64 = 3_600_000;
 /// Of what a failed program printed, what the next attempt is told.
 const PRINTED_BYTES_MAX: usize = 2 * 1024;
+/// And what its record says: the last of it, since programs say at the end why they fail, and the record's sentence is short.
+const RECORDED_BYTES_MAX: usize = 160;
 
 pub async fn program(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
     let (Stream::Execution(id), Obligation::Program { iteration, call }) = (stream, obligation) else {
@@ -122,7 +124,7 @@ async fn ended(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::
         let call = call(txn, id, iteration)?.ok_or(Error::Gone("call"))?;
         let result = result(txn, &call)?;
         Ok(match failed(&call, &result, any_code) {
-            true => Err(sentence(&call, &result)),
+            true => Err(sentence(&call, &result, RECORDED_BYTES_MAX)),
             false => Ok(printed(&result)),
         })
     });
@@ -156,7 +158,7 @@ fn printed(result: &Value) -> String {
     printed.strip_suffix('\n').unwrap_or(printed).to_string()
 }
 
-fn sentence(call: &CallRow, result: &Value) -> String {
+fn sentence(call: &CallRow, result: &Value, printed_bytes_max: usize) -> String {
     let how = match call.exit_code {
         Some(code) => format!("the program ended with exit code {code}"),
         None => {
@@ -166,16 +168,19 @@ fn sentence(call: &CallRow, result: &Value) -> String {
         }
     };
     let tail = |stream: &str| {
-        let text = result.get(stream).and_then(Value::as_str).unwrap_or_default().trim();
-        let mut from = text.len().saturating_sub(PRINTED_BYTES_MAX);
-        while !text.is_char_boundary(from) {
-            from += 1;
-        }
-        text[from..].to_string()
+        let text = result.get(stream).and_then(Value::as_str).unwrap_or_default();
+        last(text.trim(), printed_bytes_max)
     };
     let (error, output) = (tail("stderr"), tail("stdout"));
     let printed = if error.is_empty() { output } else { error };
     if printed.is_empty() { how } else { format!("{how}; it printed:\n{printed}") }
+}
+
+/// The end of a text; a cut shows as `…`.
+fn last(text: &str, bytes_max: usize) -> String {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(bytes_max));
+    let cut = if from > 0 { "…" } else { "" };
+    format!("{cut}{}", &text[from..])
 }
 
 /// What the attempt's program printed, once it has ended.
@@ -199,5 +204,17 @@ pub(super) fn failure(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) ->
     }
     let Some(call) = call(txn, id, iteration)? else { return Ok("the program could not be run".to_string()) };
     let result = result(txn, &call)?;
-    Ok(sentence(&call, &result))
+    Ok(sentence(&call, &result, PRINTED_BYTES_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_failed_program_printed_the_end_is_told() {
+        assert_eq!(last("a banner\nERROR: no such model", 21), "…ERROR: no such model");
+        assert_eq!(last("short", 21), "short");
+        assert_eq!(last("äöü", 3), "…ü", "no letter is cut");
+    }
 }

@@ -14,6 +14,7 @@ use tenure_wire::api::model::Model;
 use tenure_wire::client::{self, Client};
 use tenure_wire::problem::{Code, Fault};
 
+use super::harness;
 use crate::args::{Create, Edit, Profile};
 use crate::command::contents;
 use crate::config::Settings;
@@ -28,11 +29,20 @@ pub(super) async fn create(create: Create, settings: &Settings, output: Output) 
         return Err(Failure::new(Exit::Usage, "an agent that is woken works by itself")
             .next("say --autonomous too, or leave --schedule and --triggers out"));
     }
-    if profile.purpose.is_none() && profile.instructions.is_none() {
+    if profile.purpose.is_none() && profile.instructions.is_none() && create.harness.is_none() {
         return Err(Failure::new(Exit::Usage, "nothing says what the agent does")
             .next("give --purpose, and --instructions where it needs standing orders of its own"));
     }
-    let manifest = changes(create.profile)?.create(&name);
+    let model = create.profile.model.clone();
+    let mut manifest = changes(create.profile)?.create(&name);
+    let mut folders = Vec::new();
+    if let Some(harness) = create.harness {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        let found = harness::find(harness, create.program.as_deref(), &path)?;
+        harness::apply(harness, &found, model.as_deref(), &mut manifest);
+        folders = found.folders;
+    }
     if create.dry_run {
         let manifest = canonical(&manifest.to_string())?;
         output.show(&manifest, || yaml(&manifest))?;
@@ -44,7 +54,11 @@ pub(super) async fn create(create: Create, settings: &Settings, output: Output) 
         let (name, id) = (&agent.name, agent.id);
         let key = deployed.key.as_ref().map(|key| format!("key: {} (shown once; programs connect with it)\n", key.0));
         let key = key.unwrap_or_default();
-        format!("Created agent \"{name}\" (id: {id})\n{key}next: tenure agent run {name} \"What to do now\" --watch")
+        let show = |folder: &String| format!("its program lies in {folder}: keep `tenure up --allow-mount {folder}`\n");
+        let shown: String = folders.iter().map(show).collect();
+        format!(
+            "Created agent \"{name}\" (id: {id})\n{key}{shown}next: tenure agent run {name} \"What to do now\" --watch"
+        )
     })?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,6 @@
 //! `/v1/chat/completions`, as OpenAI's libraries and most agents speak it.
 use super::fields::Fields;
-use super::{Asked, Draft, Problem, Speech, arguments, data, image, is_cut, tokens, told_arguments};
+use super::{Asked, Draft, Namespaces, Problem, Speech, arguments, data, image, is_cut, tokens, told_arguments};
 use crate::model::answer::Answer;
 use crate::model::request::{ChatField, Format, Part, Reasoning, ToolCall, ToolChoice};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ pub(super) fn read(body: Value) -> Result<Asked, Problem> {
     fields.only("store", &[json!(false)], "nothing is stored at a provider; leave it out")?;
     fields.leave_out(&["seed", "reasoning_effort", "verbosity"]);
     let left_out = fields.end()?;
-    Ok(Asked { word, request: draft.finish(most.or(older))?, stream, count, left_out })
+    Ok(Asked { word, request: draft.finish(most.or(older))?, stream, count, left_out, namespaces: Namespaces::new() })
 }
 
 fn read_message(draft: &mut Draft, message: Value, at: &str) -> Result<(), Problem> {

@@ -1,6 +1,6 @@
 //! `/v1/llm/generate`: a prompt in, a text out, by whatever model the agent has. With `stream` the text comes in events.
 use super::fields::Fields;
-use super::{Asked, Draft, Problem, data, tokens};
+use super::{Asked, Draft, Namespaces, Problem, data, tokens};
 use crate::model::answer::Answer;
 use crate::model::request::Part;
 use serde_json::{Value, json};
@@ -20,7 +20,14 @@ pub(super) fn read(body: Value) -> Result<Asked, Problem> {
     let (word, stream) = (fields.text("model")?, fields.flag("stream")?.unwrap_or(false));
     let max_tokens = fields.count("max_tokens")?;
     let left_out = fields.end()?;
-    Ok(Asked { word, request: draft.finish(max_tokens)?, stream, count: false, left_out })
+    Ok(Asked {
+        word,
+        request: draft.finish(max_tokens)?,
+        stream,
+        count: false,
+        left_out,
+        namespaces: Namespaces::new(),
+    })
 }
 
 pub(super) fn whole(answer: &Answer) -> Value {

@@ -1,6 +1,6 @@
 //! `/v1/messages`, as Anthropic's libraries and Claude Code speak it.
 use super::fields::Fields;
-use super::{Asked, Draft, Problem, Speech, event, image, is_cut, told_arguments};
+use super::{Asked, Draft, Namespaces, Problem, Speech, event, image, is_cut, told_arguments};
 use crate::model::answer::{Answer, StopReason};
 use crate::model::request::{Part, Reasoning, ToolCall, ToolChoice};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ pub(super) fn read(body: Value, counting: bool) -> Result<Asked, Problem> {
     fields.ignore(&["metadata", "service_tier", "cache_control", "inference_geo", "betas"]);
     fields.leave_out(&["thinking", "output_config", "context_management", "top_k", "speed"]);
     let left_out = fields.end()?;
-    Ok(Asked { word, request: draft.finish(max_tokens)?, stream, count: true, left_out })
+    Ok(Asked { word, request: draft.finish(max_tokens)?, stream, count: true, left_out, namespaces: Namespaces::new() })
 }
 
 fn text_of(block: Value, at: &str) -> Result<String, Problem> {

@@ -1,7 +1,7 @@
 //! `/v1/responses`, as OpenAI's newer libraries and Codex speak it. Nothing is stored: a request brings all that was said.
 use super::chat::{joined, read_schema};
 use super::fields::Fields;
-use super::{Asked, Draft, Problem, Speech, arguments, event, image, is_cut, tokens, told_arguments};
+use super::{Asked, Draft, Namespaces, Problem, Speech, arguments, event, image, is_cut, tokens, told_arguments};
 use crate::model::answer::Answer;
 use crate::model::request::{Format, Part, Reasoning, ToolCall, ToolChoice};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ const NOT_STORED: &str = "nothing is stored here; send all of the conversation a
 pub(super) fn read(body: Value) -> Result<Asked, Problem> {
     let mut fields = Fields::of(body, "")?;
     let mut draft = Draft::default();
+    let mut namespaces = Namespaces::new();
     let word = Some(fields.needed("model")?);
     if let Some(text) = fields.text("instructions")? {
         draft.instruct(text);
@@ -25,7 +26,7 @@ pub(super) fn read(body: Value) -> Result<Asked, Problem> {
         Some(_) | None => return Err(Problem::field("input", "it must be a text or a list of items")),
     }
     for (place, tool) in fields.list("tools")?.into_iter().enumerate() {
-        read_tool(&mut draft, &mut fields, tool, &format!("tools[{place}]"))?;
+        read_tool(&mut draft, &mut fields, &mut namespaces, tool, &format!("tools[{place}]"))?;
     }
     if let Some(choice) = fields.take("tool_choice") {
         read_choice(&mut draft, choice)?;
@@ -62,7 +63,7 @@ pub(super) fn read(body: Value) -> Result<Asked, Problem> {
     ]);
     fields.leave_out(&["reasoning", "max_tool_calls"]);
     let left_out = fields.end()?;
-    Ok(Asked { word, request: draft.finish(max_tokens)?, stream, count: true, left_out })
+    Ok(Asked { word, request: draft.finish(max_tokens)?, stream, count: true, left_out, namespaces })
 }
 
 fn read_item(draft: &mut Draft, item: Value, at: &str) -> Result<(), Problem> {
@@ -83,9 +84,10 @@ fn read_item(draft: &mut Draft, item: Value, at: &str) -> Result<(), Problem> {
         "message" => read_message(draft, &mut fields)?,
         "function_call" => {
             let (id, name) = (fields.needed("call_id")?, fields.needed("name")?);
+            let name =
+                fields.text("namespace")?.map_or_else(|| name.clone(), |namespace| in_namespace(&namespace, &name));
             let text = fields.text("arguments")?.unwrap_or_default();
             let arguments = arguments(&fields.at("arguments"), &text)?;
-            fields.ignore(&["namespace"]);
             let (_, calls, _) = draft.said();
             calls.push(ToolCall { id, name, arguments, misfit: None });
         }
@@ -147,12 +149,47 @@ fn read_parts(parts: Vec<Value>, at: &str) -> Result<Vec<Part>, Problem> {
 }
 
 /// What a provider would do by itself is not offered here, which is noted.
-fn read_tool(draft: &mut Draft, all: &mut Fields, tool: Value, at: &str) -> Result<(), Problem> {
+/// So are forms of calls that only some models of its own know.
+fn read_tool(
+    draft: &mut Draft,
+    all: &mut Fields,
+    namespaces: &mut Namespaces,
+    tool: Value,
+    at: &str,
+) -> Result<(), Problem> {
+    if tool.get("type") != Some(&json!("namespace")) {
+        return read_function(draft, all, tool, at).map(drop);
+    }
+    let mut fields = Fields::of(tool, at)?;
+    fields.ignore(&["type", "description"]);
+    let namespace = fields.needed("name")?;
+    for (place, mut tool) in fields.list("tools")?.into_iter().enumerate() {
+        let name = tool.get("name").and_then(Value::as_str).unwrap_or_default().to_string();
+        let offered = in_namespace(&namespace, &name);
+        if let Some(tool) = tool.as_object_mut() {
+            tool.insert("name".to_string(), json!(offered));
+        }
+        if read_function(draft, all, tool, &fields.at(&format!("tools[{place}]")))? {
+            namespaces.insert(offered, (namespace.clone(), name));
+        }
+    }
+    fields.end().map(drop)
+}
+
+/// One name for both, of letters that every provider takes.
+fn in_namespace(namespace: &str, name: &str) -> String {
+    let between = if namespace.ends_with("__") { "" } else { "__" };
+    format!("{namespace}{between}{name}")
+}
+
+/// Whether it is offered.
+fn read_function(draft: &mut Draft, all: &mut Fields, tool: Value, at: &str) -> Result<bool, Problem> {
     let mut fields = Fields::of(tool, at)?;
     let kind = fields.needed("type")?;
-    if kind.starts_with("web_search") || kind == "image_generation" {
+    let of_provider = ["image_generation", "custom", "local_shell", "tool_search"].contains(&kind.as_str());
+    if of_provider || kind.starts_with("web_search") {
         all.note(format!("{at} ({kind})"));
-        return Ok(());
+        return Ok(false);
     }
     if kind != "function" {
         return Err(Problem::field(fields.at("type"), format!("a tool of type {kind:?} cannot be offered")));
@@ -161,7 +198,8 @@ fn read_tool(draft: &mut Draft, all: &mut Fields, tool: Value, at: &str) -> Resu
     let schema = fields.take("parameters");
     fields.ignore(&["strict", "defer_loading"]);
     draft.tool(at, name, description, schema)?;
-    fields.end().map(drop)
+    fields.end()?;
+    Ok(true)
 }
 
 fn read_choice(draft: &mut Draft, choice: Value) -> Result<(), Problem> {
@@ -209,10 +247,16 @@ fn part(text: &str) -> Value {
 
 fn call_item(place: usize, speech: &Speech, call: &ToolCall, status: &str) -> Value {
     let arguments = if status == "in_progress" { String::new() } else { told_arguments(call).to_string() };
-    json!({
-        "type": "function_call", "id": format!("fc_{}_{place}", speech.id), "call_id": call.id, "name": call.name,
+    let namespaced = speech.namespaces.get(&call.name);
+    let name = namespaced.map_or(&call.name, |(_, name)| name);
+    let mut item = json!({
+        "type": "function_call", "id": format!("fc_{}_{place}", speech.id), "call_id": call.id, "name": name,
         "arguments": arguments, "status": status,
-    })
+    });
+    if let Some((namespace, _)) = namespaced {
+        item["namespace"] = json!(namespace);
+    }
+    item
 }
 
 fn thought(answer: &Answer) -> &[Value] {
@@ -291,7 +335,7 @@ pub(super) fn end(speech: &mut Speech, answer: &Answer) -> String {
             out.push_str(&tell(speech, "response.output_item.added", json!({"output_index": index, "item": begun})));
             let delta = json!({"item_id": id, "output_index": index, "delta": arguments});
             out.push_str(&tell(speech, "response.function_call_arguments.delta", delta));
-            let done = json!({"item_id": id, "output_index": index, "name": call.name, "arguments": arguments});
+            let done = json!({"item_id": id, "output_index": index, "name": item["name"], "arguments": arguments});
             out.push_str(&tell(speech, "response.function_call_arguments.done", done));
         } else if index > 0 {
             out.push_str(&tell(speech, "response.output_item.added", json!({"output_index": index, "item": item})));

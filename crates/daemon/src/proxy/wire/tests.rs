@@ -150,6 +150,26 @@ fn what_was_streamed_and_what_is_left_make_the_whole_answer_with_its_calls() {
 }
 
 #[test]
+fn a_tool_of_a_namespace_is_offered_under_one_name_and_called_by_both() {
+    let spawn = json!({"type": "function", "name": "spawn", "parameters": {"type": "object"}});
+    let body = json!({"model": "m", "input": [
+        {"role": "user", "content": "x"},
+        {"type": "function_call", "call_id": "c0", "namespace": "agents", "name": "spawn", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c0", "output": "it runs"},
+    ], "tools": [{"type": "namespace", "name": "agents", "description": "d", "tools": [spawn]}, {"type": "custom", "name": "patch"}]});
+    let asked = read(Wire::Responses, body).unwrap();
+    let offered: Vec<&str> = asked.request.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(
+        (offered, asked.left_out.as_slice()),
+        (vec!["agents__spawn"], ["tools[1] (custom)".to_string()].as_slice())
+    );
+    assert!(matches!(&asked.request.messages[2], Message::Tool { name, .. } if name == "agents__spawn"));
+    let call = ToolCall { name: "agents__spawn".into(), ..weigh() };
+    let whole = Speech::new(Wire::Responses, &asked).whole(&answer("", vec![call]));
+    assert_eq!((&whole["output"][0]["namespace"], &whole["output"][0]["name"]), (&json!("agents"), &json!("spawn")));
+}
+
+#[test]
 fn a_whole_answer_says_tokens_as_its_wire_counts_them_and_a_wrong_call_in_the_calls_own_place() {
     let wrong = ToolCall { arguments: json!({}), misfit: Some("no object".into()), ..weigh() };
     let answer = answer("", vec![wrong]);
