@@ -12,6 +12,7 @@ mod comms;
 mod scheduler;
 mod alerts;
 mod secrets;
+pub mod permission;
 mod system;
 pub mod mcp;
 pub mod hook;
@@ -287,6 +288,7 @@ pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
         alerts::GROUP,
         secrets::GROUP,
         agent::GROUP,
+        permission::GROUP,
         system::GROUP,
     ]
     .into_iter()

@@ -1,6 +1,7 @@
 //! What an agent's revision runs by: its manifest, compiled once when it was deployed. It is versioned and bound; at run
 //! time nobody reads a manifest. A rule that a later release tightens binds new deploys, never an old plan.
 use crate::capability::path::WORKSPACE;
+use crate::capability::permission;
 use crate::comms;
 use crate::cron::Timetable;
 use crate::fault::Fault;
@@ -212,6 +213,15 @@ pub struct Network {
     pub bandwidth: Option<u64>,
 }
 
+/// An agent behind the Agent Client Protocol asks its supervisor, whatever its manifest lists.
+fn tools_of(manifest: &Manifest) -> Vec<String> {
+    let mut tools = tools(manifest);
+    if manifest.kind() == AgentKind::Acp {
+        tools.push(permission::ASK.to_string());
+    }
+    tools
+}
+
 /// What the manifest says of the program's crashes, and what holds where it says nothing.
 fn supervised(manifest: &Manifest) -> instance::Rules {
     let usual = instance::Rules::default();
@@ -232,7 +242,7 @@ impl Plan {
             concurrency: manifest.concurrency(),
             limits: manifest.limits(),
             comms: manifest.comms(),
-            tools: tools(manifest),
+            tools: tools_of(manifest),
             mcp: manifest.mcp_servers(),
             labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             model: manifest.model().to_string(),
@@ -262,6 +272,11 @@ impl Plan {
     /// The program that the agent is; empty where it is none.
     pub fn command(&self) -> &[String] {
         self.sandbox.runtime.as_ref().and_then(|runtime| runtime.command.as_deref()).unwrap_or_default()
+    }
+
+    /// In which its program asks before it acts.
+    pub fn mode(&self) -> Option<&str> {
+        self.sandbox.runtime.as_ref().and_then(|runtime| runtime.mode.as_deref())
     }
 
     /// Canonical JSON (RFC 8785), as it is bound.

@@ -91,12 +91,17 @@ pub(super) fn ask(
 
 /// `init` or `start` was answered.
 pub(super) fn go_on(id: InstanceId, draft: &mut Draft<'_>, answered: Hook, program: Program) -> Result<(), Unread> {
-    if answered == Hook::Init {
-        return ask(id, draft, program.session, Hook::Start, &json!({}));
-    }
     let Some((agent, revision)) = draft.get::<Instance>(id)?.map(|instance| (instance.agent, instance.revision)) else {
         return Ok(());
     };
+    if answered == Hook::Init {
+        let plan = draft.plan(agent, revision)?;
+        let is_acp = plan.as_ref().is_some_and(|plan| plan.kind() == AgentKind::Acp);
+        let mode = plan.as_ref().and_then(|plan| plan.mode());
+        // An agent of others is offered the governed capabilities by MCP; what it said before it is told again.
+        let told = if is_acp { json!({"session": null, "mode": mode, "mcp": true}) } else { json!({}) };
+        return ask(id, draft, program.session, Hook::Start, &told);
+    }
     let provides = draft.plan(agent, revision)?.map(|plan| plan.provides.clone()).unwrap_or_default();
     draft.emit::<Instance>(id, Event::Ready { provides })
 }

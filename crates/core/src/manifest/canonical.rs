@@ -161,7 +161,9 @@ section!(
         /// For agents that are programs: the program and its arguments.
         #[schemars(length(min = 1, max = COMMAND_WORDS_MAX))]
         command?: Vec<String> = command,
-    } then check::version_has_language(version), check::command_fits_kind(kind, command)
+        /// For agents behind the Agent Client Protocol: the mode in which the program asks before it acts; set, and read back.
+        mode?: String = text_of(64),
+    } then check::version_has_language(version), check::command_fits_kind(kind, command), check::mode_fits_kind(kind, mode)
 );
 
 section!(

@@ -59,6 +59,14 @@ pub(super) fn command_fits_kind(
     }
 }
 
+/// Only who speaks the Agent Client Protocol has modes.
+pub(super) fn mode_fits_kind(runtime: &mut Fields<'_, '_>, kind: &mut Option<AgentKind>, mode: &mut Option<String>) {
+    if mode.is_some() && *kind != Some(AgentKind::Acp) {
+        let fault = contradiction("`mode` is for agents of kind `acp`");
+        runtime.refuse("mode", fault.hint("add `kind: acp`, or leave the mode out"));
+    }
+}
+
 fn move_home<T: PartialEq + Display>(
     spec: &mut Fields<'_, '_>,
     home_path: &str,

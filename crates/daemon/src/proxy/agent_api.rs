@@ -1,6 +1,7 @@
 //! What an agent may ask of the daemon, for the program in its jail: the same API that a key opens from outside, `/v1/agent` and
 //! `/mcp`, and by it the callbacks of hooks. Who asks is told by the listener. Must never: take a header that names a caller, or
 //! decide what a call may do.
+use super::ask::task;
 use super::exchange::{Exchange, Gone};
 use super::problem::Problem;
 use crate::app::App;
@@ -11,7 +12,9 @@ use axum::http::{Method, Request, Response};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tenure_core::bound::Hash;
 use tenure_core::call::Holder;
+use tenure_core::capability::permission::{ASK, INPUT_BYTES_MAX, TITLE_BYTES_MAX};
 use tenure_core::id::{AgentId, InstanceId, SessionId};
 use tenure_store::rows::sessions;
 use tenure_wire::api::session::SESSION;
@@ -19,6 +22,8 @@ use tenure_wire::stream::OpenStream;
 use tower::ServiceExt;
 
 pub(super) const PREFIX: &str = "/v1/agent/";
+/// The one callback whose name has no dot.
+pub(super) const PERMISSION: &str = "permission";
 /// How long one request waits for a call's end, before it asks again.
 const WAIT_MS: u64 = 25_000;
 /// Of an answer of the API's own that is not passed on piece by piece.
@@ -89,6 +94,8 @@ pub(super) enum Callback {
     Invoke(Value),
     /// The body of `/v1/llm/generate`.
     Generate(String),
+    /// What an agent behind the Agent Client Protocol wants its supervisor to decide.
+    Permission(Wanted),
 }
 
 /// The body: the parameters of the program's own request, which may say of which message they are.
@@ -113,6 +120,10 @@ impl Callback {
             _ => return Err(Problem::field("message", "is the id of a message, beside an `ordinal` in it")),
         };
         let (capability, arguments) = match name {
+            PERMISSION => {
+                let wanted = serde_json::from_value(params);
+                return wanted.map(Callback::Permission).map_err(|error| Problem::field("params", error.to_string()));
+            }
             "model.generate" => return Ok(Callback::Generate(params.to_string())),
             "capability.invoke" => {
                 let named = fields.remove("capability").and_then(|named| named.as_str().map(str::to_owned));
@@ -127,6 +138,63 @@ impl Callback {
         }
         Ok(Callback::Invoke(invoke))
     }
+}
+
+/// As the protocol names it.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    tool_call: ToolCall,
+    #[serde(default)]
+    options: Vec<Choice>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ToolCall {
+    title: Option<String>,
+    kind: Option<String>,
+    raw_input: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Choice {
+    option_id: String,
+    #[serde(default)]
+    kind: String,
+}
+
+impl Wanted {
+    /// For this once, where that is offered: what holds for longer, people say by a grant.
+    fn choice(&self, allowed: bool) -> Value {
+        let words = if allowed { ["allow_once", "allow_always"] } else { ["reject_once", "reject_always"] };
+        let found = words.iter().find_map(|word| self.options.iter().find(|option| option.kind == *word));
+        found.map_or_else(|| json!({"cancelled": true}), |option| json!({"option_id": option.option_id}))
+    }
+}
+
+/// A person, or a rule, decides; the same wish in the same message is one, however often the program is told of that message.
+pub(super) async fn permission(app: &App, open: &OpenStream, wanted: &Wanted) -> Result<Value, Problem> {
+    let ToolCall { title, kind, raw_input } = &wanted.tool_call;
+    let cut = |text: String, most: usize| text[..text.floor_char_boundary(most)].to_string();
+    let title = cut(title.clone().unwrap_or_else(|| "a tool of its own".to_string()), TITLE_BYTES_MAX);
+    let mut arguments = json!({"title": title});
+    if let Some(kind) = kind {
+        arguments["kind"] = Value::String(cut(kind.clone(), 64));
+    }
+    if !raw_input.is_null() {
+        arguments["input"] = Value::String(cut(raw_input.to_string(), INPUT_BYTES_MAX));
+    }
+    let message = match open.holder {
+        Holder::Session(session) => task(app, session).await?.0.to_string(),
+        Holder::Execution(_) => return Err(Problem::no_instance()),
+    };
+    let asked = serde_json_canonicalizer::to_vec(&arguments).map_err(|error| Problem::not_json(error.to_string()))?;
+    let key = format!("{message}:{}", Hash::of(&asked));
+    let invoke = json!({"capability": ASK, "arguments": arguments, "wait_ms": WAIT_MS, "idempotency_key": key});
+    let (status, _) = self::invoke(app, open, invoke).await?;
+    Ok(wanted.choice(status == 200))
 }
 
 /// `state.get` and its like are the agent's own, persistent values.

@@ -281,7 +281,7 @@ fn fitted(asked: &Asked, provider: Provider) -> (Request, Vec<String>) {
 }
 
 /// What an instance's program is at: a model that it asks is asked for that, and paid by it. Of several the oldest.
-async fn task(app: &App, session: SessionId) -> Result<(ExecutionId, u32), Problem> {
+pub(super) async fn task(app: &App, session: SessionId) -> Result<(ExecutionId, u32), Problem> {
     let macs = app.records.reader().macs().clone();
     let read = app.records.read(move |txn| {
         let Some(instance) = txn.session(session)?.opener.instance() else { return Ok(Err(Problem::of_session())) };

@@ -55,7 +55,8 @@ fn route(open: &OpenStream) -> Result<Route, Problem> {
         "/mcp" => return Ok(Route::Agent),
         _ if path.starts_with(agent_api::PREFIX) => {
             let name = &path[agent_api::PREFIX.len()..];
-            let is_callback = open.method == "POST" && name.contains('.') && !name.contains('/');
+            let is_named = name == agent_api::PERMISSION || (name.contains('.') && !name.contains('/'));
+            let is_callback = open.method == "POST" && is_named;
             return Ok(if is_callback { Route::Callback(name.to_string()) } else { Route::Agent });
         }
         _ => return Err(Problem::no_such_path(path)),
@@ -76,6 +77,13 @@ async fn answer(app: &App, exchange: &mut Exchange, open: &OpenStream, route: Ro
         Route::Callback(name) => match agent_api::Callback::read(&name, &body) {
             Ok(agent_api::Callback::Generate(params)) => match Asked::read(Wire::Generate, &params, false) {
                 Ok(asked) => ask(app, exchange, open, Wire::Generate, asked, params).await,
+                Err(problem) => refuse(exchange, &problem).await,
+            },
+            Ok(agent_api::Callback::Permission(wanted)) => match agent_api::permission(app, open, &wanted).await {
+                Ok(chosen) => {
+                    exchange.head(200, &[("content-type", "application/json".to_string())]).await?;
+                    exchange.data(&chosen.to_string()).await
+                }
                 Err(problem) => refuse(exchange, &problem).await,
             },
             Ok(agent_api::Callback::Invoke(invoke)) => match agent_api::invoke(app, open, invoke).await {

@@ -11,7 +11,7 @@ use tenure_core::aggregate::{Command, Stream};
 use tenure_core::call::CallRow;
 use tenure_core::execution::{self, ProgramOutcome};
 use tenure_core::id::{CallId, ExecutionId};
-use tenure_core::manifest::Validator;
+use tenure_core::manifest::{AgentKind, Validator};
 use tenure_core::owed::Obligation;
 use tenure_core::plan::Plan;
 
@@ -67,16 +67,20 @@ async fn told(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::C
         let execution = txn.execution(id)?;
         let plan = txn.plan(execution.agent, execution.revision)?;
         let input = txn.text(execution.input)?;
-        Ok((input, think::program_prompt(txn, id, &plan, iteration)?))
+        Ok((plan.kind(), input, think::program_prompt(txn, id, &plan, iteration)?))
     });
     Ok(match read.await? {
-        (input, Ok(prompt)) => {
-            let input: Value = serde_json::from_str(&input).unwrap_or(Value::String(input));
+        (kind, input, Ok(prompt)) => {
+            let given: Value = serde_json::from_str(&input).unwrap_or(Value::String(input));
+            // The agents of others read a prompt; a program of one's own has both.
+            let input = if kind == AgentKind::Acp { Value::String(prompt.clone()) } else { given };
             let message = json!({"id": id, "attempt": iteration, "input": input, "prompt": prompt});
             let message = app.committer.payload(message.to_string().into_bytes());
             execution::Command::TellProgram { iteration, message }
         }
-        (_, Err(failure)) => execution::Command::EndProgram { iteration, outcome: ProgramOutcome::Failed { failure } },
+        (_, _, Err(failure)) => {
+            execution::Command::EndProgram { iteration, outcome: ProgramOutcome::Failed { failure } }
+        }
     })
 }
 
@@ -95,7 +99,7 @@ async fn heard(app: &App, iteration: u32, call: CallId) -> Result<execution::Com
 
 /// A text as it is, or the `output` of an object that has one; of anything else its JSON.
 fn answer(result: &Value) -> String {
-    let answer = &result["answer"];
+    let answer = result.get("answer").unwrap_or(result);
     let text = answer.as_str().or_else(|| answer["output"].as_str());
     text.map_or_else(|| answer.to_string(), str::to_owned)
 }
