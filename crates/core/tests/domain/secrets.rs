@@ -20,7 +20,8 @@ fn id(office: &mut Office) -> SecretId {
         | Stream::Execution(_)
         | Stream::Worker(_)
         | Stream::Session(_)
-        | Stream::Package(_) => None,
+        | Stream::Package(_)
+            | Stream::Instance(_) => None,
     });
     known.unwrap_or_else(|| SecretId::mint(&mut office.world.mint()))
 }

@@ -8,7 +8,7 @@ use tenure_core::agent::{self, Agent};
 use tenure_core::aggregate::{Codes, Command, Event, FOLD_BYTES_MAX, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::id::{KeyId, SessionId};
-use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, Ending, IDLE_MS, Invoke, LIVE_MAX, Session};
+use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, Ending, IDLE_MS, Invoke, Opener, LIVE_MAX, Session};
 use tenure_sim::store::World;
 
 /// An office whose agent has a key and, once it is opened, a session.
@@ -82,7 +82,7 @@ impl Desk {
 
     pub fn invoke_once(&mut self, capability: &str, idempotency: Hash) -> Done {
         let proposal = self.office.proposal(capability);
-        let invoke = Invoke { key: self.key, proposal, value: None, idempotency };
+        let invoke = Invoke { opener: Opener::Key(self.key), proposal, value: None, idempotency };
         self.command(Actor::Agent(self.office.agent), session::Command::Invoke(invoke))
     }
 
@@ -250,7 +250,7 @@ fn an_agent_reaches_no_session_of_another() {
     let mut desk = Desk::opened();
     let other = Actor::Agent(desk.office.world.agent_id());
     let proposal = desk.office.proposal("agent.whoami");
-    let invoke = Invoke { key: desk.key, proposal, value: None, idempotency: Hash::of(b"x") };
+    let invoke = Invoke { opener: Opener::Key(desk.key), proposal, value: None, idempotency: Hash::of(b"x") };
     for command in [session::Command::Close {}, session::Command::Invoke(invoke)] {
         assert_eq!(desk.command(other, command), no(session::Refusal::Unknown {}));
     }

@@ -57,6 +57,8 @@ fn next(
             let outcome = ProgramOutcome::Answered { output: world.payload("printed") };
             C::EndProgram { iteration: number, outcome }
         }
+        // Only an instance's own session moves it on.
+        Step::Told { .. } => return None,
         Step::Acting { calls } => match calls.iter().find(|call| call.lease().is_some()) {
             Some(call) if dice.is_multiple_of(7) => {
                 let attributes = Some(world.payload(r#"{"path":"/workspace/behind"}"#));
