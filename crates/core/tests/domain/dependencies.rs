@@ -25,7 +25,7 @@ fn deploy(office: &mut Office, name: &str, plan: &Plan) -> Result<(), Vec<Lack>>
         | Stream::Session(_)
         | Stream::Secret(_)
         | Stream::Package(_)
-            | Stream::Instance(_) => None,
+        | Stream::Instance(_) => None,
     });
     office.agent = known.unwrap_or_else(|| AgentId::mint(&mut office.world.mint()));
     let text = String::from_utf8(plan.to_bytes()).expect("a plan is text");

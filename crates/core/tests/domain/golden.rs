@@ -14,7 +14,7 @@ use tenure_core::id::KeyId;
 use tenure_core::judge::Digest;
 use tenure_core::ledger::{NOTHING_BEFORE, leaf, read};
 use tenure_core::manifest::{Missed, Overlap, Trigger};
-use tenure_core::{access, agent, execution, fleet, package, project, secret, session};
+use tenure_core::{access, agent, execution, fleet, instance, package, project, secret, session};
 
 /// A history with every kind of event that this release writes.
 #[expect(clippy::too_many_lines, reason = "one list, of one command for each kind of event")]
@@ -126,6 +126,7 @@ fn history() -> Office {
     crate::mcp::every_kind(&mut office);
     crate::programs::every_kind(&mut office);
     crate::proxy::every_kind(&mut office);
+    let mut office = crate::instances::every_kind(office);
     office.pause().expect("it is deployed");
     let until = Some(office.world.now.at.plus_ms(60_000));
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");
@@ -255,6 +256,7 @@ fn the_unreleased_ledger_holds_every_kind_of_event_as_this_program_writes_it() {
         .chain(session::Event::KINDS)
         .chain(secret::Event::KINDS)
         .chain(package::Event::KINDS)
+        .chain(instance::Event::KINDS)
         .map(|kind| (*kind).to_string());
     assert_eq!(known.collect::<BTreeSet<_>>(), kinds, "a kind is not in the golden ledger");
 }

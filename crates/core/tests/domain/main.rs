@@ -7,6 +7,7 @@ mod conversations;
 mod dependencies;
 mod golden;
 mod neighbours;
+mod instances;
 mod mcp;
 mod messages;
 mod office;

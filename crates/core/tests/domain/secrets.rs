@@ -21,7 +21,7 @@ fn id(office: &mut Office) -> SecretId {
         | Stream::Worker(_)
         | Stream::Session(_)
         | Stream::Package(_)
-            | Stream::Instance(_) => None,
+        | Stream::Instance(_) => None,
     });
     known.unwrap_or_else(|| SecretId::mint(&mut office.world.mint()))
 }

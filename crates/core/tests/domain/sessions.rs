@@ -8,7 +8,7 @@ use tenure_core::agent::{self, Agent};
 use tenure_core::aggregate::{Codes, Command, Event, FOLD_BYTES_MAX, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::id::{KeyId, SessionId};
-use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, Ending, IDLE_MS, Invoke, Opener, LIVE_MAX, Session};
+use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, Ending, IDLE_MS, Invoke, LIVE_MAX, Opener, Session};
 use tenure_sim::store::World;
 
 /// An office whose agent has a key and, once it is opened, a session.

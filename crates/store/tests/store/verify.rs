@@ -390,7 +390,7 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
     (
         "a migration that is not put down",
         |db, _| run(db, "DELETE FROM migrations WHERE name = (SELECT max(name) FROM migrations)"),
-        &["migration `0020 ", "is not put down"],
+        &["migration `0021 ", "is not put down"],
     ),
     ("a changed frontier", |db, _| run(db, "UPDATE heads SET frontier = zeroblob(length(frontier))"), &["frontier"]),
     (
