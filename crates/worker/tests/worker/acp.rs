@@ -59,7 +59,7 @@ async fn a_prompt_is_answered_in_pieces_that_are_shown_as_they_come() {
     hosted.house.printed(run, r#""url": "http://127.0.0.1:7899/mcp""#).await;
     let call = hosted.message("say grüezi mitenand");
     hosted.house.begin(&call).await;
-    hosted.house.printed(call.lease, "[tool] Looking").await;
+    hosted.house.printed(call.lease, "[tool] Looking: completed\n").await;
     let outcome = hosted.house.outcome(call.lease).await;
     assert_eq!(outcome.outcome, Outcome::Done { exit_code: None });
     assert_eq!(outcome.result, json!({"output": "grüezi mitenand", "stop_reason": "end_turn"}));

@@ -126,6 +126,12 @@ fn node() -> Option<PathBuf> {
 
 #[tokio::test]
 async fn an_agent_in_plain_shell_counts_and_asks_by_http() {
+    if let Some(missing) =
+        ["jq", "curl"].into_iter().find(|program| Command::new(program).arg("--version").output().is_err())
+    {
+        eprintln!("skipped: there is no `{missing}` on PATH");
+        return;
+    }
     let mut hosted = keeper(&[("main.sh", COUNTER_SH)], &["sh", "main.sh"], None).await;
     hosted.done("init", json!({"agent": "a"})).await;
     hosted.done("start", json!({})).await;
