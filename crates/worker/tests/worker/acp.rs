@@ -156,7 +156,7 @@ async fn a_permission_is_asked_of_the_daemon_and_only_what_was_offered_can_be_ch
     let mut hosted = asking_agent(&[]).await;
     let (path, asked, told) = answered(&mut hosted, "ask rm -rf x", 200, json!({"option_id": "yes"})).await;
     assert_eq!(path, "/v1/agent/permission");
-    assert_eq!(asked["tool_call"]["rawInput"]["command"], "rm -rf x");
+    assert_eq!(asked["tool_call"]["rawInput"], json!({"command": "rm -rf x"}), "without what names this asking alone");
     assert_eq!(asked["options"][1]["optionId"], "no");
     assert_eq!(told, r#"{"outcome": {"outcome": "selected", "optionId": "yes"}}"#);
     for (status, answer) in [

@@ -22,6 +22,8 @@ const OUTPUT_BYTES_MAX: usize = 1 << 20;
 const PERMISSION_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// Most of a text file that is read for an agent.
 const READ_BYTES_MAX: u64 = 1 << 20;
+/// What Codex puts beside a command that names this asking alone: a decision on the same command is one, also after a restart.
+const OF_ONE_ASKING: [&str; 3] = ["call_id", "turn_id", "started_at_ms"];
 const INVALID_PARAMS: i64 = -32602;
 
 /// What an open request of the agent hears.
@@ -129,7 +131,11 @@ impl Side {
             Err(error) => return talk.lines.say(&answer(&id, Err(error))),
         };
         let options = params["options"].clone();
-        let body = json!({"params": {"tool_call": params["toolCall"], "options": options}}).to_string();
+        let mut tool_call = params["toolCall"].clone();
+        if let Some(input) = tool_call["rawInput"].as_object_mut() {
+            input.retain(|name, _| !OF_ONE_ASKING.contains(&name.as_str()));
+        }
+        let body = json!({"params": {"tool_call": tool_call, "options": options}}).to_string();
         let lines = talk.lines.clone();
         self.callbacks.begin(async move {
             let told = tokio::select! {
