@@ -226,3 +226,26 @@ async fn a_prompt_that_is_taken_back_ends_and_the_next_one_is_answered() {
     assert_eq!(hosted.house.outcome(call.lease).await.outcome, Outcome::Killed);
     assert_eq!(prompted(&mut hosted, "say on").await, "on");
 }
+
+#[tokio::test]
+async fn an_agent_that_asks_for_nonsense_is_answered_and_harms_nothing() {
+    let mut hosted = asking_agent(&[]).await;
+    let call = hosted.message("oddly");
+    hosted.house.begin(&call).await;
+    // What can be passed on is the daemon's to refuse.
+    let outcome = loop {
+        let next = hosted.house.until(|frame| match frame {
+            FromWorker::Stream { stream, part: FromProgram::End } => Some(Ok(*stream)),
+            FromWorker::Outcome(outcome) => Some(Err((**outcome).clone())),
+            _ => None,
+        });
+        match next.await {
+            Ok(stream) => hosted.answer(stream, 400, &json!({"detail": "nonsense"})).await,
+            Err(outcome) => break outcome,
+        }
+    };
+    let output = outcome.result["output"].as_str().unwrap();
+    assert_eq!(output.matches(r#""cancelled""#).count(), 3, "{outcome:?}");
+    assert!(output.contains("a file has a `path`") && output.contains("a terminal has a `command`"), "{output}");
+    assert_eq!(prompted(&mut hosted, "say on").await, "on", "the control: it lives on");
+}

@@ -132,7 +132,7 @@ impl Side {
         };
         let options = params["options"].clone();
         let mut tool_call = params["toolCall"].clone();
-        if let Some(input) = tool_call["rawInput"].as_object_mut() {
+        if let Some(input) = tool_call.get_mut("rawInput").and_then(Value::as_object_mut) {
             input.retain(|name, _| !OF_ONE_ASKING.contains(&name.as_str()));
         }
         let body = json!({"params": {"tool_call": tool_call, "options": options}}).to_string();
