@@ -34,7 +34,7 @@ class Keeper(Agent):
             self.comms.publish("notes", {"kept": key})
             return f"{key} is kept"
         if word == "recall":
-            return self.state.get(rest)["value"]
+            return self.state.get(rest)
         if word == "read":
             return self.invoke("filesystem.read", {"path": rest})["content"]
         raise ValueError("say `remember KEY VALUE`, `recall KEY` or `read FILE`")

@@ -13,7 +13,7 @@ async function answer(word: string, rest: string): Promise<Json> {
       return `${key} is kept`;
     }
     case "recall":
-      return ((await agent.state.get(rest)) as Fields)["value"] ?? null;
+      return agent.state.get(rest);
     case "read":
       return ((await agent.invoke("filesystem.read", { path: rest })) as Fields)["content"] ?? null;
     default:

@@ -63,16 +63,17 @@ class Store:
         self._call, self._group = call, group
 
     def get(self, key: str, **more: Json) -> Json:
-        return self._call(f"{self._group}.get", {"key": key, **more})
+        """The value, as it was kept."""
+        return _result(self._call(f"{self._group}.get", {"key": key, **more}))
 
     def set(self, key: str, value: Json, **more: Json) -> Json:
-        return self._call(f"{self._group}.set", {"key": key, "value": value, **more})
+        return _result(self._call(f"{self._group}.set", {"key": key, "value": value, **more}))
 
     def delete(self, key: str, **more: Json) -> Json:
-        return self._call(f"{self._group}.delete", {"key": key, **more})
+        return _result(self._call(f"{self._group}.delete", {"key": key, **more}))
 
     def list(self, **more: Json) -> Json:
-        return self._call(f"{self._group}.list", more)
+        return _result(self._call(f"{self._group}.list", more))
 
 
 class Comms:
@@ -143,7 +144,8 @@ class Agent:
 
     # Calls. Each is judged, recorded, and done once for each message, however often that is delivered.
     def invoke(self, capability: str, arguments: Optional[Dict[str, Json]] = None) -> Json:
-        return self.call("capability.invoke", {"capability": capability, "arguments": arguments or {}})
+        """One call of a capability, and its result."""
+        return _result(self.call("capability.invoke", {"capability": capability, "arguments": arguments or {}}))
 
     def generate(self, prompt: Optional[str] = None, **more: Json) -> Json:
         """Asks the agent's model."""
@@ -153,7 +155,7 @@ class Agent:
         self._say({"method": "log", "params": {"level": level, "text": text}})
 
     def call(self, method: str, params: Dict[str, Json]) -> Json:
-        """One request of the host, and its answer; what the methods above are made of."""
+        """One request of the host, and its answer whole; what the methods above are made of."""
         current = None if getattr(self._aside, "is_health", False) else self._current
         cancelled = current[1] if current else threading.Event()
         answered: "queue.SimpleQueue[Dict[str, Json]]" = queue.SimpleQueue()
@@ -275,6 +277,11 @@ class Agent:
         with self._writing:
             self._lines.write(line + "\n")
             self._lines.flush()
+
+
+def _result(answer: Json) -> Json:
+    """Of a call: what came of it, without what stands beside it."""
+    return answer.get("result") if isinstance(answer, dict) and "call" in answer else answer
 
 
 class _Absent(Exception):

@@ -80,6 +80,7 @@ export class Cancelled extends Error {
 
 /** Values by key: what the agent keeps (`state`), or its memory by the manifest's kind (`memory`). */
 export interface Store {
+  /** The value, as it was kept. */
   get(key: string, more?: Fields): Promise<Json>;
   set(key: string, value: Json, more?: Fields): Promise<Json>;
   delete(key: string, more?: Fields): Promise<Json>;
@@ -103,6 +104,12 @@ const UNKNOWN_METHOD = -32601;
 const FAILED = -32000;
 const OPTIONAL = new Set(["health", "upgrade", "save", "restore", "error"]);
 
+/** Of a call: what came of it, without what stands beside it. */
+function resultOf(answer: Json): Json {
+  const isCall = answer !== null && typeof answer === "object" && !Array.isArray(answer) && "call" in answer;
+  return isCall ? (answer["result"] ?? null) : answer;
+}
+
 export class Agent {
   hello: Hello | undefined;
   readonly state: Store = this.#store("state");
@@ -125,8 +132,8 @@ export class Agent {
   }
 
   /** One call of a capability: judged, recorded, and done once for each message, however often that is delivered. */
-  invoke(capability: string, args: Fields = {}): Promise<Json> {
-    return this.call("capability.invoke", { capability, arguments: args });
+  async invoke(capability: string, args: Fields = {}): Promise<Json> {
+    return resultOf(await this.call("capability.invoke", { capability, arguments: args }));
   }
 
   /** Asks the agent's model. */
@@ -138,7 +145,7 @@ export class Agent {
     this.#say({ method: "log", params: { level, text } });
   }
 
-  /** One request of the host, and its answer; what the methods above are made of. */
+  /** One request of the host, and its answer whole; what the methods above are made of. */
   call(method: string, params: Fields): Promise<Json> {
     const work = this.#works.getStore();
     if (work?.abort.signal.aborted) return Promise.reject(new Cancelled());
@@ -184,11 +191,12 @@ export class Agent {
   }
 
   #store(group: string): Store {
+    const ask = async (word: string, params: Fields) => resultOf(await this.call(`${group}.${word}`, params));
     return {
-      get: (key, more = {}) => this.call(`${group}.get`, { key, ...more }),
-      set: (key, value, more = {}) => this.call(`${group}.set`, { key, value, ...more }),
-      delete: (key, more = {}) => this.call(`${group}.delete`, { key, ...more }),
-      list: (more = {}) => this.call(`${group}.list`, more),
+      get: (key, more = {}) => ask("get", { key, ...more }),
+      set: (key, value, more = {}) => ask("set", { key, value, ...more }),
+      delete: (key, more = {}) => ask("delete", { key, ...more }),
+      list: (more = {}) => ask("list", more),
     };
   }
 

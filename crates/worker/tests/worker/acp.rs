@@ -59,7 +59,7 @@ async fn a_prompt_is_answered_in_pieces_that_are_shown_as_they_come() {
     hosted.house.printed(run, r#""url": "http://127.0.0.1:7899/mcp""#).await;
     let call = hosted.message("say grüezi mitenand");
     hosted.house.begin(&call).await;
-    hosted.house.printed(call.lease, "[tool] Looking").await;
+    hosted.house.printed(call.lease, "[tool] Looking: completed\n").await;
     let outcome = hosted.house.outcome(call.lease).await;
     assert_eq!(outcome.outcome, Outcome::Done { exit_code: None });
     assert_eq!(outcome.result, json!({"output": "grüezi mitenand", "stop_reason": "end_turn"}));
@@ -156,7 +156,7 @@ async fn a_permission_is_asked_of_the_daemon_and_only_what_was_offered_can_be_ch
     let mut hosted = asking_agent(&[]).await;
     let (path, asked, told) = answered(&mut hosted, "ask rm -rf x", 200, json!({"option_id": "yes"})).await;
     assert_eq!(path, "/v1/agent/permission");
-    assert_eq!(asked["tool_call"]["rawInput"]["command"], "rm -rf x");
+    assert_eq!(asked["tool_call"]["rawInput"], json!({"command": "rm -rf x"}), "without what names this asking alone");
     assert_eq!(asked["options"][1]["optionId"], "no");
     assert_eq!(told, r#"{"outcome": {"outcome": "selected", "optionId": "yes"}}"#);
     for (status, answer) in [
@@ -225,4 +225,27 @@ async fn a_prompt_that_is_taken_back_ends_and_the_next_one_is_answered() {
     hosted.house.send(&ToWorker::Cancel { lease: call.lease }).await;
     assert_eq!(hosted.house.outcome(call.lease).await.outcome, Outcome::Killed);
     assert_eq!(prompted(&mut hosted, "say on").await, "on");
+}
+
+#[tokio::test]
+async fn an_agent_that_asks_for_nonsense_is_answered_and_harms_nothing() {
+    let mut hosted = asking_agent(&[]).await;
+    let call = hosted.message("oddly");
+    hosted.house.begin(&call).await;
+    // What can be passed on is the daemon's to refuse.
+    let outcome = loop {
+        let next = hosted.house.until(|frame| match frame {
+            FromWorker::Stream { stream, part: FromProgram::End } => Some(Ok(*stream)),
+            FromWorker::Outcome(outcome) => Some(Err((**outcome).clone())),
+            _ => None,
+        });
+        match next.await {
+            Ok(stream) => hosted.answer(stream, 400, &json!({"detail": "nonsense"})).await,
+            Err(outcome) => break outcome,
+        }
+    };
+    let output = outcome.result["output"].as_str().unwrap();
+    assert_eq!(output.matches(r#""cancelled""#).count(), 3, "{outcome:?}");
+    assert!(output.contains("a file has a `path`") && output.contains("a terminal has a `command`"), "{output}");
+    assert_eq!(prompted(&mut hosted, "say on").await, "on", "the control: it lives on");
 }

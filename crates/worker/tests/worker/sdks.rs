@@ -66,7 +66,8 @@ async fn asks_and_is_refused(hosted: &mut Hosted) {
     assert_eq!(open.path, "/v1/agent/state.set");
     let params = json!({"key": "tea", "value": "grün, 80 °C", "message": "msg_1", "ordinal": 1});
     assert_eq!(body, json!({ "params": params }));
-    hosted.answer(number, 200, &json!({"version": 1})).await;
+    let done = json!({"call": "call_1", "capability": "state.persistent.set", "result": {"version": 1}});
+    hosted.answer(number, 200, &done).await;
     let (number, open, body) = hosted.stream().await;
     assert_eq!(open.path, "/v1/agent/capability.invoke");
     let arguments = json!({"channel": "notes", "message": {"kept": "tea"}});
@@ -81,7 +82,8 @@ async fn asks_and_is_refused(hosted: &mut Hosted) {
     hosted.house.begin(&recall).await;
     let (number, _, body) = hosted.stream().await;
     assert_eq!(body["params"], json!({"key": "tea", "message": "msg_2", "ordinal": 1}), "it counts anew");
-    hosted.answer(number, 200, &json!({"value": ["any", "JSON"]})).await;
+    let done = json!({"call": "call_2", "capability": "state.persistent.get", "result": ["any", "JSON"], "detail": {"version": 1}});
+    hosted.answer(number, 200, &done).await;
     assert_eq!(hosted.house.outcome(recall.lease).await.result, json!({"answer": ["any", "JSON"]}));
 
     let read = hosted.message("read /etc/shadow");
@@ -126,6 +128,12 @@ fn node() -> Option<PathBuf> {
 
 #[tokio::test]
 async fn an_agent_in_plain_shell_counts_and_asks_by_http() {
+    if let Some(missing) =
+        ["jq", "curl"].into_iter().find(|program| Command::new(program).arg("--version").output().is_err())
+    {
+        eprintln!("skipped: there is no `{missing}` on PATH");
+        return;
+    }
     let mut hosted = keeper(&[("main.sh", COUNTER_SH)], &["sh", "main.sh"], None).await;
     hosted.done("init", json!({"agent": "a"})).await;
     hosted.done("start", json!({})).await;

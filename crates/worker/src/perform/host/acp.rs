@@ -12,7 +12,7 @@ use super::{Callbacks, Fault, Hook, Patience, TAKE_BACK_TIMEOUT, absent, hook_fa
 use crate::models;
 use crate::output::Shown;
 use futures_util::FutureExt;
-use mode::Modes;
+use mode::{Modes, SaidModes};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use side::{Prompt, Side, Turn};
@@ -39,8 +39,7 @@ pub(super) struct Agent {
     pub(super) program: Program<Turn>,
     abilities: OnceLock<Abilities>,
     session: watch::Sender<Option<Session>>,
-    /// The one that it last said it is in.
-    mode: watch::Sender<Option<String>>,
+    said: watch::Sender<SaidModes>,
     /// One prompt at a time: what comes meanwhile is the answer to that one.
     turns: Semaphore,
 }
@@ -79,13 +78,13 @@ impl Agent {
         log: Shown,
         callbacks: Callbacks,
     ) -> Result<Agent, Abort> {
-        let mode = watch::Sender::new(None);
-        let program = Program::start(ground, command, Side::new(log, callbacks, mode.clone())).await?;
+        let said = watch::Sender::default();
+        let program = Program::start(ground, command, Side::new(log, callbacks, watch::Sender::clone(&said))).await?;
         Ok(Agent {
             program,
             abilities: OnceLock::new(),
             session: watch::Sender::new(None),
-            mode,
+            said,
             turns: Semaphore::new(1),
         })
     }
@@ -161,7 +160,8 @@ impl Agent {
         let servers = if wanted.mcp { json!([server]) } else { json!([]) };
         let mut params = json!({"cwd": WORKSPACE, "mcpServers": servers});
         let loaded = wanted.session.is_some();
-        self.mode.send_replace(None);
+        self.session.send_replace(None);
+        self.said.send_replace(SaidModes::default());
         let answer = match &wanted.session {
             Some(_) if !abilities.loads_sessions => {
                 let sentence = "the agent loads no earlier session, so what it knew is lost";
@@ -183,7 +183,7 @@ impl Agent {
                 self.set_mode(&id, mode, &modes, patience).await?;
                 Some(mode.clone())
             }
-            None => self.mode.borrow().clone().or(modes.current),
+            None => self.said.borrow().last().map(str::to_owned).or(modes.current),
         };
         self.session.send_replace(Some(Session { id: id.clone(), mode: wanted.mode }));
         Ok(CallResult::done(json!({"session": id, "loaded": loaded, "mode": mode})))
@@ -197,41 +197,45 @@ impl Agent {
             return Err(Fault::Result(CallResult::failed("unknown_mode", sentence)));
         }
         let changed = |other: &str| Err(Fault::Result(mode_changed(mode, other)));
-        self.mode.send_replace(None);
+        self.said.send_replace(SaidModes::default());
         if let Some(option) = &modes.option {
             let params = json!({"sessionId": session, "configId": option, "value": mode});
             let answer = self.request(Hook::Start, ("session/set_config_option", &params), patience).await?;
-            let current = Modes::of(&answer).current;
-            self.mode.send_replace(current.clone());
-            return match current.as_deref() {
-                Some(current) if current == mode => Ok(()),
-                other => changed(other.unwrap_or("none that it says")),
+            return match Modes::of(&answer).current {
+                Some(current) if current == mode => {
+                    self.said.send_modify(|said| said.settle(mode));
+                    Ok(())
+                }
+                other => changed(other.as_deref().unwrap_or("none that it says")),
             };
         }
         let params = json!({"sessionId": session, "modeId": mode});
         self.request(Hook::Start, ("session/set_mode", &params), patience).await?;
         if modes.named.is_empty() {
-            let mut said = self.mode.subscribe();
-            let _ = timeout(REPORT_TIMEOUT, said.wait_for(Option::is_some)).await;
+            let mut said = self.said.subscribe();
+            let _ = timeout(REPORT_TIMEOUT, said.wait_for(|said| said.last().is_some())).await;
         }
-        match self.mode.borrow().as_deref() {
-            Some(said) if said == mode => Ok(()),
-            Some(other) => changed(other),
+        let said = self.said.borrow().last().map(str::to_owned);
+        match said.as_deref() {
+            Some(said) if said != mode => changed(said),
             None if modes.named.is_empty() => {
                 let sentence = format!("the agent names no modes, and does not say that it is in `{}` now", clip(mode));
                 Err(Fault::Result(CallResult::failed("unknown_mode", sentence)))
             }
-            None => Ok(()),
+            Some(_) | None => {
+                self.said.send_modify(|said| said.settle(mode));
+                Ok(())
+            }
         }
     }
 
     /// Once the agent says that it is in another mode than the one that was set.
     async fn leaves_mode(&self, wanted: Option<&str>) -> String {
         let Some(wanted) = wanted else { return std::future::pending().await };
-        let mut said = self.mode.subscribe();
-        let other = said.wait_for(|said| said.as_deref().is_some_and(|said| said != wanted)).await;
+        let mut said = self.said.subscribe();
+        let said = said.wait_for(|said| said.other_than(wanted).is_some()).await;
         // The sender is our own: there is an end to wait for.
-        other.ok().and_then(|other| other.clone()).unwrap_or_default()
+        said.ok().and_then(|said| said.other_than(wanted).map(str::to_owned)).unwrap_or_default()
     }
 
     async fn prompt(&self, message: Message, shown: Shown, patience: &Patience) -> Result<CallResult, Fault> {
@@ -242,7 +246,8 @@ impl Agent {
             turn = self.turns.acquire() => turn,
             why = patience.over() => return Err(why),
         };
-        let (mode, left) = (mode.as_deref(), |other: &str| mode_changed(mode.as_deref().unwrap_or_default(), other));
+        let mode = mode.as_deref();
+        let left = |other: &str| mode_changed(mode.unwrap_or_default(), other);
         if let Some(other) = self.leaves_mode(mode).now_or_never() {
             return Ok(left(&other));
         }

@@ -79,13 +79,33 @@ impl Place {
         if status == 200 {
             return told.map_err(|_| refused("the daemon's answer is no JSON"));
         }
-        let problem = told.unwrap_or(Value::Null);
-        let word = |name: &str| problem[name].as_str().map(str::to_owned);
-        let message = word("detail").or_else(|| word("title")).unwrap_or_else(|| format!("refused ({status})"));
-        Err(RpcError { code: REFUSED, message, data: Some(problem) })
+        let told = told.unwrap_or(Value::Null);
+        let message = reason(&told).map_or_else(|| format!("refused ({status})"), str::to_owned);
+        Err(RpcError { code: REFUSED, message, data: Some(told) })
     }
+}
+
+/// Why it was not done, wherever an answer says it: a problem, a call that failed, or one that never began.
+fn reason(told: &Value) -> Option<&str> {
+    let found = ["/detail", "/result/error", "/reason", "/title"].into_iter().find_map(|at| told.pointer(at));
+    found.and_then(Value::as_str)
 }
 
 pub(super) fn refused(message: impl Into<String>) -> RpcError {
     RpcError { code: REFUSED, message: message.into(), data: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_reason_is_found_in_a_problem_and_in_a_call_that_failed() {
+        assert_eq!(reason(&json!({"title": "t", "detail": "d"})), Some("d"));
+        assert_eq!(reason(&json!({"call": "c", "outcome": "failed:io", "result": {"error": "e"}})), Some("e"));
+        assert_eq!(reason(&json!({"call": "c", "outcome": "policy", "reason": "r"})), Some("r"));
+        assert_eq!(reason(&json!({"title": "t"})), Some("t"));
+        assert_eq!(reason(&json!("text")), None);
+    }
 }

@@ -3,6 +3,39 @@
 use serde_json::Value;
 use tenure_core::capability::clip;
 
+/// Modes that one session says it is in, of which so many are kept.
+const SAID_MAX: usize = 16;
+
+/// The modes that an agent has said it is in since one was set, in their order.
+#[derive(Debug, Default)]
+pub(super) struct SaidModes(Vec<String>);
+
+impl SaidModes {
+    /// It was set and agreed to: what was said before that counts no more.
+    pub(super) fn settle(&mut self, mode: &str) {
+        match self.0.iter().rposition(|said| said == mode) {
+            Some(at) => drop(self.0.drain(..at)),
+            None => self.0 = vec![mode.to_owned()],
+        }
+    }
+
+    pub(super) fn push(&mut self, mode: String) {
+        if self.0.len() >= SAID_MAX {
+            self.0.pop();
+        }
+        self.0.push(mode);
+    }
+
+    pub(super) fn last(&self) -> Option<&str> {
+        self.0.last().map(String::as_str)
+    }
+
+    /// Another one than this, also where it came back since.
+    pub(super) fn other_than(&self, mode: &str) -> Option<&str> {
+        self.0.iter().map(String::as_str).find(|said| *said != mode)
+    }
+}
+
 /// What an answer to `session/new` or `session/load` says of modes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Modes {
@@ -52,6 +85,19 @@ fn option(options: &Value) -> Option<&Value> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_mode_that_was_left_for_a_moment_was_left() {
+        let mut said = SaidModes::default();
+        for mode in ["auto", "ask"] {
+            said.push(mode.to_owned());
+        }
+        said.settle("ask");
+        assert_eq!((said.last(), said.other_than("ask")), (Some("ask"), None));
+        said.push("auto".to_owned());
+        (0..100).for_each(|_| said.push("ask".to_owned()));
+        assert_eq!((said.last(), said.other_than("ask")), (Some("ask"), Some("auto")));
+    }
 
     #[test]
     fn modes_are_read_where_an_agent_says_them_and_nowhere_else() {

@@ -3,22 +3,27 @@
 use super::super::super::program::message::{RpcError, Said, UNKNOWN_METHOD, answer};
 use super::super::super::program::{Counterpart, Lines, Talk};
 use super::super::callbacks::{Callbacks, refused};
-use super::mode;
+use super::mode::{self, SaidModes};
 use super::terminals::Terminals;
 use crate::models::ANSWER_TIMEOUT;
 use crate::output::Shown;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::time::Duration;
 use tenure_core::capability::clip;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+/// Tools of one turn whose titles are kept.
+const TITLES_MAX: usize = 256;
 /// Bytes of an answer's text that are kept; all of it is shown.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// A person may take this long to answer; the message's own time is mostly less.
 const PERMISSION_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// Most of a text file that is read for an agent.
 const READ_BYTES_MAX: u64 = 1 << 20;
+/// What Codex puts beside a command that names this asking alone: a decision on the same command is one, also after a restart.
+const OF_ONE_ASKING: [&str; 3] = ["call_id", "turn_id", "started_at_ms"];
 const INVALID_PARAMS: i64 = -32602;
 
 /// What an open request of the agent hears.
@@ -30,6 +35,8 @@ pub(super) struct Prompt {
     session: String,
     output: String,
     cut: bool,
+    /// Of the tools that it uses, by their ids: how they end is told without them.
+    titles: HashMap<String, String>,
     shown: Shown,
     /// Nobody waits for it any more.
     over: CancellationToken,
@@ -37,7 +44,20 @@ pub(super) struct Prompt {
 
 impl Prompt {
     pub(super) fn new(session: &str, shown: Shown, over: CancellationToken) -> Prompt {
-        Prompt { session: session.to_owned(), output: String::new(), cut: false, shown, over }
+        let (session, output, titles) = (session.to_owned(), String::new(), HashMap::new());
+        Prompt { session, output, cut: false, titles, shown, over }
+    }
+
+    fn tool_begins(&mut self, id: String, title: String) {
+        self.shown.push(false, format!("\n[tool] {title}\n").as_bytes());
+        if self.titles.len() < TITLES_MAX {
+            self.titles.insert(id, title);
+        }
+    }
+
+    fn tool_ends(&mut self, id: &str, status: &str) {
+        let title = self.titles.remove(id).unwrap_or_else(|| id.to_owned());
+        self.shown.push(false, format!("[tool] {title}: {status}\n").as_bytes());
     }
 
     fn push(&mut self, text: &str) {
@@ -64,39 +84,34 @@ pub(super) struct Side {
     log: Shown,
     callbacks: Callbacks,
     terminals: Terminals,
-    /// The one that the agent last said it is in.
-    mode: watch::Sender<Option<String>>,
+    said: watch::Sender<SaidModes>,
 }
 
 impl Side {
-    pub(super) fn new(log: Shown, callbacks: Callbacks, mode: watch::Sender<Option<String>>) -> Side {
-        Side { log, callbacks, terminals: Terminals::default(), mode }
+    pub(super) fn new(log: Shown, callbacks: Callbacks, said: watch::Sender<SaidModes>) -> Side {
+        Side { log, callbacks, terminals: Terminals::default(), said }
     }
 
     fn update(&mut self, params: &Value, talk: &mut Talk<Turn>) {
         let (session, update) = (params["sessionId"].as_str().unwrap_or_default(), &params["update"]);
         if let Some(mode) = mode::said(update) {
-            self.mode.send_replace(Some(mode));
+            self.said.send_modify(|said| said.push(mode));
             return;
         }
         let prompts = talk.ears().filter_map(|turn| turn.0.as_mut());
         // What comes outside a prompt is an earlier session told again.
         let Some(prompt) = prompts.into_iter().find(|prompt| prompt.session == session) else { return };
-        let word = |name: &str| update[name].as_str().map(clip);
+        let word = |name: &str| update[name].as_str().map(clip).unwrap_or_default();
         match update["sessionUpdate"].as_str().unwrap_or_default() {
             "agent_message_chunk" => {
                 if let Some(text) = update["content"]["text"].as_str() {
                     prompt.push(text);
                 }
             }
-            "tool_call" => {
-                let line = format!("\n[tool] {}\n", word("title").unwrap_or_default());
-                prompt.shown.push(false, line.as_bytes());
-            }
+            "tool_call" => prompt.tool_begins(word("toolCallId"), word("title")),
             "tool_call_update" => {
                 if let Some(status @ ("completed" | "failed")) = update["status"].as_str() {
-                    let named = word("title").or_else(|| word("toolCallId")).unwrap_or_default();
-                    prompt.shown.push(false, format!("[tool] {named}: {status}\n").as_bytes());
+                    prompt.tool_ends(&word("toolCallId"), status);
                 }
             }
             _ => {}
@@ -116,7 +131,11 @@ impl Side {
             Err(error) => return talk.lines.say(&answer(&id, Err(error))),
         };
         let options = params["options"].clone();
-        let body = json!({"params": {"tool_call": params["toolCall"], "options": options}}).to_string();
+        let mut tool_call = params["toolCall"].clone();
+        if let Some(input) = tool_call.get_mut("rawInput").and_then(Value::as_object_mut) {
+            input.retain(|name, _| !OF_ONE_ASKING.contains(&name.as_str()));
+        }
+        let body = json!({"params": {"tool_call": tool_call, "options": options}}).to_string();
         let lines = talk.lines.clone();
         self.callbacks.begin(async move {
             let told = tokio::select! {
