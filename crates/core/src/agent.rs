@@ -161,6 +161,9 @@ pub struct Agent {
     /// Where it is a code agent: what keeps its program running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
+    /// Its program was stopped, and only a person starts it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub program_held: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -345,7 +348,12 @@ events! {
         },
         "agent.session_ended" => SessionEnded { session: SessionId },
         "agent.instance_started" => InstanceStarted { instance: InstanceId },
-        "agent.instance_ended" => InstanceEnded { instance: InstanceId },
+        /// `held`: only a person starts another.
+        "agent.instance_ended" => InstanceEnded {
+            instance: InstanceId,
+            #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+            held: bool,
+        },
         "agent.homed" => Homed { worker: WorkerId },
         "agent.home_removed" => HomeRemoved { worker: WorkerId },
         "agent.file_put" => FilePut(PutFile),
@@ -629,8 +637,10 @@ impl Aggregate for Agent {
             Event::KeyRevoked { key } => agent.keys.retain(|held| held.id != *key),
             Event::SessionOpened { session, opener } => keys::opened(agent, *session, *opener, stamp),
             Event::SessionEnded { session } => agent.sessions.retain(|live| live.id != *session),
-            Event::InstanceStarted { instance } => agent.instance = Some(*instance),
-            Event::InstanceEnded { .. } => agent.instance = None,
+            Event::InstanceStarted { instance } => {
+                (agent.instance, agent.program_held) = (Some(*instance), false);
+            }
+            Event::InstanceEnded { held, .. } => (agent.instance, agent.program_held) = (None, *held),
             Event::Homed { worker } => agent.home = Some(*worker),
             Event::HomeRemoved { .. } => supervision::home_removed(agent),
             Event::ExecutionStarted { .. } => {

@@ -20,7 +20,7 @@ pub use over::Over;
 pub(crate) use over::{hook_over, session_over, shut};
 pub use rows::InstanceRow;
 pub use rules::Rules;
-pub(crate) use task::{take_back, tell, want};
+pub(crate) use task::{ask, take_back, tell, want};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
@@ -34,7 +34,9 @@ use crate::time::{Due, Run, Stamp, Time};
 use serde::{Deserialize, Serialize};
 
 /// How often a program that is ready is asked for its health.
-pub const HEALTH_EVERY_MS: u64 = 30_000;
+pub const HEALTH_EVERY_MS: u64 = 5 * 60 * 1000;
+/// Messages that a program may have at a time, whatever its manifest lets run.
+pub const MESSAGES_MAX: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -48,6 +50,8 @@ pub struct Instance {
     pub starts: u32,
     /// When the last ones crashed, as far as they count.
     pub crashes: Vec<Run>,
+    /// Programs in a row that were lost before a first health check.
+    pub losses: u32,
     /// What the program has been told and not answered, oldest first.
     pub messages: Vec<Message>,
     pub phase: Phase,
@@ -163,9 +167,21 @@ pub enum Why {
     Deleted,
     /// The plan of its revision cannot be read any more, or names no program.
     PlanLost,
+    /// A rule forbids its hooks.
+    Forbidden,
+    /// Another revision takes its place: it is started as that.
+    Renewed,
 }
 
 impl Why {
+    /// Only a person starts it again.
+    pub(crate) fn holds(&self) -> bool {
+        match self {
+            Why::Asked { .. } | Why::Crashed | Why::Forbidden | Why::PlanLost => true,
+            Why::Quarantined | Why::Killed | Why::Revoked | Why::Deleted | Why::Renewed => false,
+        }
+    }
+
     pub fn as_str(&self) -> &'static str {
         match self {
             Why::Asked { .. } => "asked",
@@ -175,6 +191,8 @@ impl Why {
             Why::Revoked => "revoked",
             Why::Deleted => "deleted",
             Why::PlanLost => "plan_lost",
+            Why::Forbidden => "forbidden",
+            Why::Renewed => "renewed",
         }
     }
 }
@@ -185,6 +203,8 @@ verbs! {
         "instance.start" => Start { agent: AgentId },
         /// By the reconciler: the program is due.
         "instance.begin" => Begin {},
+        /// By the reconciler: an execution of a later revision waits, and nothing is in hand.
+        "instance.renew" => Renew {},
         "instance.stop" ends => Stop {},
         /// By the reconciler, or a person: the program is asked for its health now.
         "instance.check" => Check {},
@@ -196,6 +216,7 @@ verbs! {
         match self {
             Command::Start { .. }
             | Command::Begin {}
+            | Command::Renew {}
             | Command::Stop {}
             | Command::Check {}
             | Command::ReportHealth { .. } => Vec::new(),
@@ -235,7 +256,9 @@ events! {
             restart_at: Option<Run>,
         },
         /// With its worker or its daemon.
-        "instance.lost" => Lost { session: SessionId },
+        "instance.lost" => Lost { session: SessionId, restart_at: Run },
+        /// The program of an earlier revision has ended, and another is started.
+        "instance.renewed" => Renewed {},
         "instance.stopping" => Stopping { #[serde(flatten)] why: Why },
         "instance.stopped" => Stopped { #[serde(flatten)] why: Why },
     }
@@ -305,6 +328,7 @@ impl Aggregate for Instance {
         match command {
             Command::Start { agent } => begin::start(id, draft, agent),
             Command::Begin {} => begin::begin(id, draft),
+            Command::Renew {} => over::renew(id, draft),
             Command::Stop {} => over::stop(id, draft),
             Command::Check {} => begin::check(id, draft),
             Command::ReportHealth { health } => begin::report(id, draft, health),
@@ -321,6 +345,7 @@ impl Aggregate for Instance {
                 rules: Rules::default(),
                 starts: 0,
                 crashes: Vec::new(),
+                losses: 0,
                 messages: Vec::new(),
                 phase: Phase::Due { at: stamp.run },
             });

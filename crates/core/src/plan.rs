@@ -216,7 +216,7 @@ pub struct Network {
 /// An agent behind the Agent Client Protocol asks its supervisor, whatever its manifest lists.
 fn tools_of(manifest: &Manifest) -> Vec<String> {
     let mut tools = tools(manifest);
-    if manifest.kind() == AgentKind::Acp {
+    if manifest.kind() == AgentKind::Acp && !tools.iter().any(|tool| tool == permission::ASK) {
         tools.push(permission::ASK.to_string());
     }
     tools

@@ -109,6 +109,7 @@ impl Agent {
             plans: 0,
             grants: Vec::new(),
             instance: None,
+            program_held: false,
             budget: Vec::new(),
             held_until: None,
             keeping,

@@ -47,7 +47,7 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
         None => return Err(refuse::<Agent>(agent::Refusal::Unknown {})),
     }
     let hosted = it.execution()?.kind.is_hosted();
-    if hosted && instance::want(it.draft, agent)? != Some(connection) {
+    if hosted && instance::want(it.draft, agent, revision)? != Some(connection) {
         return Err(no(Refusal::ProgramNotReady {}));
     }
     let wanted = binding::Wanted { agent, revision, begun, hosted, worker, connection };
@@ -235,8 +235,9 @@ pub(super) fn finish(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     };
     match (ending, binding) {
         (Some(ending), _) => it.end(ending)?,
-        (None, Some(binding)) => begin(it, number + 1, binding)?,
-        (None, None) => {}
+        // Where its program is by then, is found anew: it takes up no slot that it could lose.
+        (None, Some(binding)) if !it.execution()?.kind.is_hosted() => begin(it, number + 1, binding)?,
+        (None, Some(_) | None) => {}
     }
     Ok(true)
 }

@@ -60,12 +60,12 @@ pub(super) fn tell(it: &mut Decider<'_, '_>, iteration: u32, message: Payload) -
     if present(it, iteration)?.is_some() || !it.execution()?.kind.is_hosted() {
         return Err(no(Refusal::Stale {}));
     }
-    let (agent, timeout_ms) = (it.execution()?.agent, it.execution()?.limits.iteration_timeout_ms);
+    let Execution { agent, revision, limits, .. } = *it.execution()?;
     let id = it.id;
-    match instance::tell(it.draft, agent, id, message, timeout_ms)? {
-        Some((instance, call)) => it.emit(Event::ProgramTold { iteration, instance, call }),
-        None => Err(no(Refusal::ProgramNotReady {})),
-    }
+    let told = instance::tell(it.draft, agent, id, revision)?;
+    let (instance, call) = told.ok_or_else(|| no(Refusal::ProgramNotReady {}))?;
+    it.emit(Event::ProgramTold { iteration, instance, call })?;
+    Ok(instance::ask(it.draft, instance, call, message, limits.iteration_timeout_ms)?)
 }
 
 /// The call of its message is over. One that was lost with its program is told again, under the same id.

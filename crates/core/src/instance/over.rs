@@ -101,9 +101,15 @@ fn message_over(draft: &mut Draft<'_>, id: InstanceId, message: Message, over: &
     execution::heard(message.execution, draft, message.call, over.is_lost())
 }
 
-/// With its worker or its daemon: no fault of its own.
+/// With its worker or its daemon: no fault of its own. What is lost again and again waits, as after a crash.
 fn lost(id: InstanceId, draft: &mut Draft<'_>, program: Program) -> Result<(), Unread> {
-    draft.emit::<Instance>(id, Event::Lost { session: program.session })?;
+    let Some((rules, losses)) = draft.get::<Instance>(id)?.map(|instance| (instance.rules, instance.losses)) else {
+        return Ok(());
+    };
+    let chance = draft.mint.salt()[0];
+    let pause_ms = if losses == 0 { 0 } else { rules.pause_ms(losses as usize, chance) };
+    let restart_at = draft.stamp.run.plus_ms(pause_ms);
+    draft.emit::<Instance>(id, Event::Lost { session: program.session, restart_at })?;
     session::end(program.session, draft, Ending::InstanceOver)
 }
 
@@ -115,6 +121,9 @@ fn crashed(
     over: &Over,
 ) -> Result<(), Unread> {
     let Some(instance) = draft.get::<Instance>(id)?.cloned() else { return Ok(()) };
+    if *over == Over::Blocked("policy") {
+        return end(id, draft, program, Why::Forbidden);
+    }
     let (rules, now) = (instance.rules, draft.stamp.run);
     let crashes = 1 + instance.crashes.iter().filter(|at| now.since_ms(**at) < rules.window_ms).count();
     let too_many = crashes > usize::try_from(rules.max_crashes).unwrap_or(usize::MAX);
@@ -189,17 +198,37 @@ pub(super) fn stop(id: InstanceId, draft: &mut Draft<'_>) -> Result<(), Stop> {
     }
 }
 
+/// A later revision is wanted, and the program has nothing in hand.
+pub(super) fn renew(id: InstanceId, draft: &mut Draft<'_>) -> Result<(), Stop> {
+    let instance = draft.get::<Instance>(id)?.ok_or_else(|| no(Refusal::Unknown {}))?.clone();
+    let newest = draft.get::<Agent>(instance.agent)?.map(|agent| agent.revision);
+    match instance.phase {
+        Phase::Ready { program, .. } if instance.messages.is_empty() && newest > Some(instance.revision) => {
+            draft.emit::<Instance>(id, Event::Stopping { why: Why::Renewed })?;
+            Ok(begin::ask(id, draft, program.session, Hook::Shutdown, &json!({"why": "renewed"}))?)
+        }
+        Phase::Ready { .. }
+        | Phase::Due { .. }
+        | Phase::Starting { .. }
+        | Phase::Stopping { .. }
+        | Phase::Stopped { .. } => Err(no(Refusal::NotDue {})),
+    }
+}
+
 /// The program's session ends, and with it the program.
 fn end(id: InstanceId, draft: &mut Draft<'_>, program: Program, why: Why) -> Result<(), Unread> {
-    stopped(id, draft, why)?;
+    match why {
+        Why::Renewed => draft.emit::<Instance>(id, Event::Renewed {})?,
+        why => stopped(id, draft, why)?,
+    }
     session::end(program.session, draft, Ending::InstanceOver)
 }
 
 pub(super) fn stopped(id: InstanceId, draft: &mut Draft<'_>, why: Why) -> Result<(), Unread> {
     let Some(instance) = draft.get::<Instance>(id)?.filter(|instance| !instance.is_over()) else { return Ok(()) };
-    let agent = instance.agent;
+    let (agent, held) = (instance.agent, why.holds());
     draft.emit::<Instance>(id, Event::Stopped { why })?;
-    draft.emit::<Agent>(agent, agent::Event::InstanceEnded { instance: id })
+    draft.emit::<Agent>(agent, agent::Event::InstanceEnded { instance: id, held })
 }
 
 impl Stage {
@@ -231,6 +260,7 @@ pub(super) fn apply(instance: &mut Instance, event: &Event, stamp: Stamp) {
         Event::MessageOver { call } => instance.messages.retain(|message| message.call != *call),
         Event::CheckOver { call, answered } => instance.check_over(*call, *answered, stamp.run),
         Event::Checked { health: found } => {
+            instance.losses = 0;
             if let Phase::Ready { next_check, check, health, .. } = &mut instance.phase {
                 (*next_check, *check) = (stamp.run.plus_ms(HEALTH_EVERY_MS), Check::None);
                 *health = Some(found.clone());
@@ -242,7 +272,11 @@ pub(super) fn apply(instance: &mut Instance, event: &Event, stamp: Stamp) {
             instance.crashes.push(stamp.run);
             instance.phase = Phase::Due { at: restart_at.unwrap_or(stamp.run) };
         }
-        Event::Lost { .. } => instance.phase = Phase::Due { at: stamp.run },
+        Event::Lost { restart_at, .. } => {
+            instance.losses = instance.losses.saturating_add(1);
+            instance.phase = Phase::Due { at: *restart_at };
+        }
+        Event::Renewed {} => instance.phase = Phase::Due { at: stamp.run },
         Event::Stopping { why } => {
             if let Some(program) = instance.program() {
                 instance.phase = Phase::Stopping { program, hook: None, why: why.clone() };

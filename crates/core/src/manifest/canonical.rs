@@ -424,7 +424,7 @@ const INDEXEDDB: &str = "indexeddb";
 section!(
     struct Supervision {
         /// Default: 3.
-        max_crashes("maxCrashes")?: u32 [0..=1000],
+        max_crashes("maxCrashes")?: u32 [0..=100],
         /// Default: 10m.
         window?: Duration = Duration::between(SECOND, MONTH),
         /// Default: true.

@@ -10,7 +10,7 @@ use crate::capability::{self, Place};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace, Unread};
 use crate::id::{AgentId, CallId, KeyId, SessionId};
-use crate::instance;
+use crate::instance::{self, Instance};
 use crate::state::{self, Space};
 
 pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
@@ -27,6 +27,10 @@ pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> 
         Command::Close {} => {
             let session = live(id, draft)?;
             owns(draft, &session)?;
+            // It ends with its program, which people stop.
+            if session.instance().is_some() && draft.actor == Actor::Agent(session.agent) {
+                return Err(no(Refusal::Unknown {}));
+            }
             let by = draft.actor;
             Ok(end(id, draft, Ending::Closed { by })?)
         }
@@ -44,6 +48,10 @@ pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> 
         Command::CancelCall { call } => {
             let session = known_session(id, draft)?;
             owns(draft, &session)?;
+            let is_hook = session.calls.iter().any(|held| held.call.id == call && held.hook);
+            if is_hook && draft.actor == Actor::Agent(session.agent) {
+                return Err(no(Refusal::CallEnded {}));
+            }
             jail::cancel_call(id, draft, &session, call)
         }
         Command::ExpireCalls {} => jail::expire(id, draft),
@@ -149,7 +157,12 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
     if let State::Paused { until, .. } = &entry.state {
         return Err(no(Refusal::Paused { until: *until }));
     }
-    let revision = entry.revision;
+    let newest = entry.revision;
+    // Whatever was deployed since, a program that runs is of the revision that it was started as.
+    let revision = match session.instance() {
+        Some(instance) => draft.get::<Instance>(instance)?.map_or(newest, |instance| instance.revision),
+        None => newest,
+    };
     let idempotency = asked.idempotency;
     let held = draft.holder(Namespace::InvocationKey, &super::rows::invocation(agent, idempotency))?;
     if let Some(call) = held.and_then(|held| held.parse().ok()) {
@@ -197,12 +210,7 @@ fn perform(
     let held = session.calls.iter().find(|held| held.call.id == call && held.is_due_on_rows());
     let Some(held) = held else { return Err(no(Refusal::Stale {})) };
     known(session.agent, draft)?.not_revoked()?;
-    let caller = Caller {
-        actor: Actor::Agent(session.agent),
-        agent: session.agent,
-        revision: held.revision,
-        holder: Holder::Session(id),
-    };
+    let caller = held.caller(id, session.agent);
     Ok(do_now(id, draft, caller, &held.call, arguments, value)?)
 }
 
@@ -211,8 +219,7 @@ fn rejudge(id: SessionId, draft: &mut Draft<'_>, call: CallId) -> Result<(), Sto
     let held =
         session.calls.iter().find(|held| held.call.id == call && (held.call.waits_for().is_some() || held.is_leased()));
     let Some(held) = held else { return Err(no(Refusal::Stale {})) };
-    let (agent, revision) = (session.agent, held.revision);
-    let caller = Caller { actor: Actor::Agent(agent), agent, revision, holder: Holder::Session(id) };
+    let caller = held.caller(id, session.agent);
     match approval::rejudge(draft, caller, &held.call)? {
         Rejudged::Same => return Err(no(Refusal::NotDue {})),
         Rejudged::Released(released) => draft.emit::<Session>(id, Event::CallReleased(released))?,
@@ -256,12 +263,10 @@ fn stop(id: SessionId, draft: &mut Draft<'_>, call: &Open, judged: Judged) -> Re
 
 pub(super) fn block(id: SessionId, draft: &mut Draft<'_>, call: &Open, blocked: Blocked) -> Result<(), Unread> {
     let held = draft.get::<Session>(id)?.and_then(|session| session.calls.iter().find(|held| held.call.id == call.id));
-    let (held, why) = (held.cloned(), blocked.as_str());
+    // What ended while others were looked at has its end already.
+    let (Some(held), why) = (held.cloned(), blocked.as_str()) else { return Ok(()) };
     draft.emit::<Session>(id, Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked })?;
-    match held {
-        Some(held) => hosted::over(id, draft, &held, &instance::Over::Blocked(why)),
-        None => Ok(()),
-    }
+    hosted::over(id, draft, &held, &instance::Over::Blocked(why))
 }
 
 /// The end, in the agent's stream too.

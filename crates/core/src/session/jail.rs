@@ -11,7 +11,7 @@ use crate::call::{self, Blocked, Caller, EndCall, Holder, Open, Outcome, State};
 use crate::capability::{Place, clip};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Unread;
-use crate::id::{CallId, ConnectionId, LeaseId, SessionId, WorkerId};
+use crate::id::{AgentId, CallId, ConnectionId, LeaseId, SessionId, WorkerId};
 use crate::instance;
 use crate::network::{self, Traffic};
 use crate::owed::{Obligation, Owed};
@@ -207,7 +207,7 @@ fn end_held(id: SessionId, draft: &mut Draft<'_>, held: &InFlight, ended: call::
 
 /// Takes every step that waits for nobody. Each emits an event, and each event moves the fold on.
 pub(super) fn advance(id: SessionId, draft: &mut Draft<'_>) -> Result<(), Unread> {
-    const ROUNDS_MAX: usize = 8 * CALLS_MAX;
+    const ROUNDS_MAX: usize = 8 * (CALLS_MAX + instance::MESSAGES_MAX);
     for _ in 0..ROUNDS_MAX {
         let Some(session) = draft.get::<Session>(id)?.cloned() else { return Ok(()) };
         if !step(id, draft, &session)? {
@@ -274,10 +274,7 @@ fn step(id: SessionId, draft: &mut Draft<'_>, session: &Session) -> Result<bool,
 
 /// Judged now, by the revision that it was asked under.
 fn begin(id: SessionId, draft: &mut Draft<'_>, session: &Session, jail: &Jail, held: &InFlight) -> Result<(), Unread> {
-    let agent = session.agent;
-    // A hook is asked by the manifest that names the program, as a check of it is.
-    let actor = if held.hook { Actor::Validator } else { Actor::Agent(agent) };
-    let caller = Caller { actor, agent, revision: held.revision, holder: Holder::Session(id) };
+    let caller = held.caller(id, session.agent);
     match call::begin(draft, caller, &held.call, jail.binding.fence, None)? {
         call::Begun::Called(called) => draft.emit::<Session>(id, Event::CallCalled(called)),
         call::Begun::Held(held) => draft.emit::<Session>(id, Event::CallHeld(held)),
@@ -286,6 +283,12 @@ fn begin(id: SessionId, draft: &mut Draft<'_>, session: &Session, jail: &Jail, h
 }
 
 impl InFlight {
+    /// As whom it is judged. A hook is asked by the manifest that names the program, as a check of it is.
+    pub(super) fn caller(&self, id: SessionId, agent: AgentId) -> Caller {
+        let actor = if self.hook { Actor::Validator } else { Actor::Agent(agent) };
+        Caller { actor, agent, revision: self.revision, holder: Holder::Session(id) }
+    }
+
     pub fn is_leased(&self) -> bool {
         self.call.lease().is_some()
     }

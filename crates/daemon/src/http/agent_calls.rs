@@ -17,7 +17,7 @@ use tenure_core::call::{self, CallRow, Holder};
 use tenure_core::capability::{self, mcp};
 use tenure_core::draft::Committed;
 use tenure_core::id::{CallId, SessionId};
-use tenure_core::session;
+use tenure_core::session::{self, SessionRow};
 use tenure_store::rows::{calls, sessions};
 use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::session::{Answered, CallState, Invoke, Invoked, SessionCall, WAIT_MS_DEFAULT, WAIT_MS_MAX};
@@ -223,7 +223,9 @@ impl ApiState {
             let Some(Holder::Session(session)) = calls::get(sql, call)?.map(|row| row.holder) else { return Ok(None) };
             sessions::get(sql, session)
         });
-        let session = session.await?.filter(|session| session.agent == caller.agent).ok_or_else(unknown)?;
+        let session = session.await?.filter(|session| session.agent == caller.agent);
+        let own = |session: &SessionRow| session.opener.instance() == caller.opener.instance();
+        let session = session.filter(own).ok_or_else(unknown)?;
         Ok((call, session.id))
     }
 

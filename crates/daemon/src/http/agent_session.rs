@@ -159,10 +159,11 @@ async fn events(
 impl ApiState {
     /// A session of the caller's, opened for it.
     pub(super) async fn opened(&self, caller: AgentCaller) -> Result<SessionRow, Failure> {
-        let Some(key) = caller.key() else {
-            return Err(Code::Forbidden
-                .problem("a program in a jail has the session of its instance, and opens none")
-                .into());
+        let key = match (caller.key(), caller.session) {
+            (Some(key), _) => key,
+            // A program in a jail has its own already.
+            (None, Some(own)) => return self.session_row(own).await,
+            (None, None) => return Err(Code::Forbidden.problem("whoever asks has no key").into()),
         };
         let id = self.app.committer.mint_session();
         let open = session::Command::Open { agent: caller.agent, key };
@@ -204,14 +205,16 @@ impl ApiState {
 
     /// The same, by its id; without one the newest.
     pub(super) async fn meant_by(&self, caller: AgentCaller, named: Option<&str>) -> Result<SessionRow, Failure> {
-        let named = match named {
-            Some(text) => {
+        let named = match (caller.session, named) {
+            (Some(own), _) => self.session_row(own).await?,
+            (None, Some(text)) => {
                 let unknown = || Code::SessionUnknown.problem(format!("you have no session {}", quoted(text)));
                 let id: SessionId = text.parse().map_err(|_| Failure::from(unknown()))?;
                 let row = self.reader().read(move |sql| sessions::get(sql, id)).await?;
-                row.filter(|row| row.agent == caller.agent).ok_or_else(|| Failure::from(unknown()))?
+                let own = |row: &SessionRow| row.agent == caller.agent && row.opener.instance().is_none();
+                row.filter(own).ok_or_else(|| Failure::from(unknown()))?
             }
-            None => {
+            (None, None) => {
                 let row = self.reader().read(move |sql| sessions::live_of(sql, caller.agent)).await?;
                 row.ok_or_else(|| Failure::from(Code::SessionNone.problem("no session of this agent is open")))?
             }

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tenure_core::access::Role;
 use tenure_core::actor::Actor;
-use tenure_core::id::{AgentId, InstanceId, KeyId};
+use tenure_core::id::{AgentId, InstanceId, KeyId, SessionId};
 use tenure_core::session::Opener;
 use tenure_core::time::Time;
 use tenure_store::rows::macs::Forged;
@@ -86,6 +86,8 @@ pub(super) struct AgentCaller {
     pub(super) agent: AgentId,
     /// Its key; or the instance by the listener of whose jail it came.
     pub(super) opener: Opener,
+    /// The one session of a program in a jail.
+    pub(super) session: Option<SessionId>,
     /// When the key dies by itself.
     pub(super) dies_at: Option<Time>,
 }
@@ -100,9 +102,9 @@ impl AgentCaller {
 }
 
 /// A request of the program of an instance, as told by the listener of its jail.
-pub(crate) fn of_program(request: &mut Request, agent: AgentId, instance: InstanceId) {
+pub(crate) fn of_program(request: &mut Request, agent: AgentId, instance: InstanceId, session: SessionId) {
     let opener = Opener::Instance(instance);
-    request.extensions_mut().insert(AgentCaller { agent, opener, dies_at: None });
+    request.extensions_mut().insert(AgentCaller { agent, opener, session: Some(session), dies_at: None });
 }
 
 /// Whom a request was authenticated as.
@@ -297,7 +299,7 @@ async fn of_key(api: &ApiState, text: &KeyText) -> Result<Known, Failure> {
     if !row.is_live(api.app.committer.now().at) {
         return Err(unknown());
     }
-    Ok(Known::Agent(AgentCaller { agent: row.agent, opener: Opener::Key(row.id), dies_at: row.dies_at }))
+    Ok(Known::Agent(AgentCaller { agent: row.agent, opener: Opener::Key(row.id), session: None, dies_at: row.dies_at }))
 }
 
 fn unauthenticated(detail: &str) -> Failure {

@@ -127,6 +127,9 @@ fn settings() -> StreamableHttpServerConfig {
 
 /// The session that a request names. One that is unknown or over is a 404, by which a client knows that it must begin anew.
 async fn named(api: &ApiState, caller: AgentCaller, headers: &HeaderMap) -> Result<Option<SessionId>, Failure> {
+    if let Some(own) = caller.session {
+        return Ok(Some(own));
+    }
     let Some(value) = headers.get(MCP_SESSION) else { return Ok(None) };
     match api.meant_by(caller, Some(value.to_str().unwrap_or_default())).await {
         Ok(row) => Ok(Some(row.id)),

@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 use tenure_core::bound::Hash;
 use tenure_core::call::Holder;
 use tenure_core::capability::permission::{ASK, INPUT_BYTES_MAX, TITLE_BYTES_MAX};
-use tenure_core::id::{AgentId, InstanceId, SessionId};
+use tenure_core::id::{AgentId, ConnectionId, InstanceId, SessionId};
 use tenure_store::rows::sessions;
-use tenure_wire::api::session::SESSION;
 use tenure_wire::stream::OpenStream;
 use tower::ServiceExt;
 
@@ -29,27 +28,31 @@ const WAIT_MS: u64 = 25_000;
 /// Of an answer of the API's own that is not passed on piece by piece.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
+/// A stream, and the connection of the worker that says where it comes from.
+type From<'a> = (&'a OpenStream, ConnectionId);
+
 /// The agent and the instance whose program asks, and its session.
-async fn caller(app: &App, open: &OpenStream) -> Result<(AgentId, InstanceId, SessionId), Problem> {
+async fn caller(app: &App, (open, by): From<'_>) -> Result<(AgentId, InstanceId, SessionId), Problem> {
     let Holder::Session(id) = open.holder else { return Err(Problem::no_instance()) };
     let row = app.records.reader().read(move |sql| sessions::get(sql, id)).await.map_err(|_| Problem::no_api())?;
+    // A worker speaks for the jails that it has, and for no longer than their sessions live.
+    let row = row.filter(|row| row.ended_at.is_none() && row.connection == Some(by));
     let known = row.and_then(|row| Some((row.agent, row.opener.instance()?, id)));
     known.ok_or_else(Problem::no_instance)
 }
 
 /// Headers that say what the body is, and what MCP needs; none that says who asks.
-const PASSED: [&str; 6] =
-    ["accept", "content-type", "mcp-protocol-version", "mcp-session-id", "mcp-method", "last-event-id"];
+const PASSED: [&str; 5] = ["accept", "content-type", "mcp-protocol-version", "mcp-method", "last-event-id"];
 
 async fn sent(
     app: &App,
-    open: &OpenStream,
+    (open, by): From<'_>,
     (method, path): (Method, &str),
     body: String,
 ) -> Result<Response<Body>, Problem> {
-    let (agent, instance, session) = caller(app, open).await?;
+    let (agent, instance, session) = caller(app, (open, by)).await?;
     let router = app.agent_api.borrow().clone().ok_or_else(Problem::no_api)?;
-    let mut request = Request::builder().method(method).uri(path).header(SESSION, session.to_string());
+    let mut request = Request::builder().method(method).uri(path);
     for (name, value) in open.headers.iter().filter(|(name, _)| PASSED.contains(&name.as_str())) {
         request = request.header(name.as_str(), value.as_str());
     }
@@ -57,13 +60,13 @@ async fn sent(
         request = request.header(CONTENT_TYPE, "application/json");
     }
     let mut request = request.body(Body::from(body)).map_err(|_| Problem::no_such_path(path))?;
-    of_program(&mut request, agent, instance);
+    of_program(&mut request, agent, instance, session);
     router.oneshot(request).await.map_err(|never| match never {})
 }
 
-pub(super) async fn forward(app: &App, open: &OpenStream, body: String) -> Result<Response<Body>, Problem> {
+pub(super) async fn forward(app: &App, (open, by): From<'_>, body: String) -> Result<Response<Body>, Problem> {
     let method = open.method.parse().map_err(|_| Problem::wrong_method(&open.method, &open.path))?;
-    sent(app, open, (method, &open.path), body).await
+    sent(app, (open, by), (method, &open.path), body).await
 }
 
 /// Hands an answer of the API's to the program, piece by piece.
@@ -175,7 +178,7 @@ impl Wanted {
 }
 
 /// A person, or a rule, decides; the same wish in the same message is one, however often the program is told of that message.
-pub(super) async fn permission(app: &App, open: &OpenStream, wanted: &Wanted) -> Result<Value, Problem> {
+pub(super) async fn permission(app: &App, (open, by): From<'_>, wanted: &Wanted) -> Result<Value, Problem> {
     let ToolCall { title, kind, raw_input } = &wanted.tool_call;
     let cut = |text: String, most: usize| text[..text.floor_char_boundary(most)].to_string();
     let title = cut(title.clone().unwrap_or_else(|| "a tool of its own".to_string()), TITLE_BYTES_MAX);
@@ -187,13 +190,16 @@ pub(super) async fn permission(app: &App, open: &OpenStream, wanted: &Wanted) ->
         arguments["input"] = Value::String(cut(raw_input.to_string(), INPUT_BYTES_MAX));
     }
     let message = match open.holder {
-        Holder::Session(session) => task(app, session).await?.0.to_string(),
+        Holder::Session(session) => {
+            let (execution, attempt) = task(app, session).await?;
+            format!("{execution}:{attempt}")
+        }
         Holder::Execution(_) => return Err(Problem::no_instance()),
     };
     let asked = serde_json_canonicalizer::to_vec(&arguments).map_err(|error| Problem::not_json(error.to_string()))?;
     let key = format!("{message}:{}", Hash::of(&asked));
     let invoke = json!({"capability": ASK, "arguments": arguments, "wait_ms": WAIT_MS, "idempotency_key": key});
-    let (status, _) = self::invoke(app, open, invoke).await?;
+    let (status, _) = self::invoke(app, (open, by), invoke).await?;
     Ok(wanted.choice(status == 200))
 }
 
@@ -206,12 +212,12 @@ fn stored(name: &str) -> String {
 }
 
 /// Asks for a call, and waits for its end: people may have to allow it first.
-pub(super) async fn invoke(app: &App, open: &OpenStream, invoke: Value) -> Result<(u16, Value), Problem> {
+pub(super) async fn invoke(app: &App, from: From<'_>, invoke: Value) -> Result<(u16, Value), Problem> {
     let path = format!("{PREFIX}invoke");
-    let (mut status, mut answer) = whole(sent(app, open, (Method::POST, &path), invoke.to_string()).await?).await?;
+    let (mut status, mut answer) = whole(sent(app, from, (Method::POST, &path), invoke.to_string()).await?).await?;
     while let (202, Some(call)) = (status, answer["call"].as_str().or(answer["id"].as_str()).map(str::to_owned)) {
         let path = format!("{PREFIX}calls/{call}?wait_ms={WAIT_MS}");
-        (status, answer) = whole(sent(app, open, (Method::GET, &path), String::new()).await?).await?;
+        (status, answer) = whole(sent(app, from, (Method::GET, &path), String::new()).await?).await?;
         if status == 200 {
             status = stands(&answer);
         }

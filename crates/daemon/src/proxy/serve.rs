@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::model::price;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tenure_core::id::ConnectionId;
 use tenure_wire::stream::OpenStream;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -70,7 +71,7 @@ async fn answer(app: &App, exchange: &mut Exchange, open: &OpenStream, route: Ro
         Err(problem) => return refuse(exchange, &problem).await,
     };
     match route {
-        Route::Agent => match agent_api::forward(app, open, body).await {
+        Route::Agent => match agent_api::forward(app, (open, exchange.connection.id), body).await {
             Ok(response) => agent_api::pass_on(exchange, response).await,
             Err(problem) => refuse(exchange, &problem).await,
         },
@@ -79,14 +80,14 @@ async fn answer(app: &App, exchange: &mut Exchange, open: &OpenStream, route: Ro
                 Ok(asked) => ask(app, exchange, open, Wire::Generate, asked, params).await,
                 Err(problem) => refuse(exchange, &problem).await,
             },
-            Ok(agent_api::Callback::Permission(wanted)) => match agent_api::permission(app, open, &wanted).await {
+            Ok(agent_api::Callback::Permission(wanted)) => match waited(exchange, |by| agent_api::permission(app, (open, by), &wanted)).await? {
                 Ok(chosen) => {
                     exchange.head(200, &[("content-type", "application/json".to_string())]).await?;
                     exchange.data(&chosen.to_string()).await
                 }
                 Err(problem) => refuse(exchange, &problem).await,
             },
-            Ok(agent_api::Callback::Invoke(invoke)) => match agent_api::invoke(app, open, invoke).await {
+            Ok(agent_api::Callback::Invoke(invoke)) => match waited(exchange, |by| agent_api::invoke(app, (open, by), invoke)).await? {
                 Ok((status, answer)) => {
                     exchange.head(status, &[("content-type", "application/json".to_string())]).await?;
                     exchange.data(&answer.to_string()).await
@@ -107,6 +108,19 @@ async fn answer(app: &App, exchange: &mut Exchange, open: &OpenStream, route: Ro
             Ok(asked) => ask(app, exchange, open, wire, asked, body).await,
             Err(problem) => refuse(exchange, &problem).await,
         },
+    }
+}
+
+/// People may take long; a program that has gone waits for nothing.
+async fn waited<R>(
+    exchange: &mut Exchange,
+    work: impl AsyncFnOnce(ConnectionId) -> R,
+) -> Result<R, Gone> {
+    let by = exchange.connection.id;
+    tokio::select! {
+        biased;
+        gone = exchange.gone() => Err(gone),
+        done = work(by) => Ok(done),
     }
 }
 

@@ -46,9 +46,12 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
         let left = waiting.into_iter().filter(|holder| !placed.contains(holder));
         let yields = room::wanted(txn, &slots, left)?;
         bindings.extend(hosted.bindings);
-        Ok((bindings, yields, hosted.start))
+        Ok((bindings, yields, hosted.start, hosted.renew))
     });
-    let (bindings, yields, start) = chosen.await?;
+    let (bindings, yields, start, renew) = chosen.await?;
+    for instance in renew {
+        app.report(Actor::Daemon, Command::Instance(instance, instance::Command::Renew {})).await;
+    }
     for agent in start {
         let instance = app.committer.mint_instance();
         app.report(Actor::Daemon, Command::Instance(instance, instance::Command::Start { agent })).await;

@@ -275,7 +275,8 @@ fn of_instance(told: WatchEvent, event: &instance::Event) -> WatchEvent {
             let outcome = Some(outcome.clone());
             WatchEvent { call: Some(*call), outcome, ..told.told(format!("`{}`; {next}", hook.0.as_str())) }
         }
-        E::Lost { session } => WatchEvent { session: Some(*session), ..told },
+        E::Lost { session, .. } => WatchEvent { session: Some(*session), ..told },
+        E::Renewed {} => told,
         E::Stopping { why } | E::Stopped { why } => told.told(why.as_str()),
         E::Refused(refused) => told.told(format!("{}: {}", refused.verb, refused.code)),
     }

@@ -5,7 +5,7 @@ use crate::fleet::Connection;
 use crate::records::{Error, ReadTxn};
 use tenure_core::execution::Status;
 use tenure_core::id::ExecutionId;
-use tenure_store::rows::{agents, executions};
+use tenure_store::rows::{agents, executions, instances};
 
 /// None where nothing stands in its way.
 ///
@@ -31,6 +31,12 @@ pub fn waits_for(
     if begins && is_busy(txn, row.agent, row.revision)? {
         let running = executions::running_of(txn.parts().0, row.agent)?;
         return Ok(Some(format!("its agent, which runs as many as it may at once ({running})")));
+    }
+    if txn.plan(row.agent, row.revision)?.kind().is_hosted() {
+        let instance = instances::last_of(txn.parts().0, row.agent)?;
+        let state = instance.map_or("not started".to_string(), |instance| instance.state);
+        let next = if state == "stopped" { format!(" (`tenure agent start {}`)", agent.name) } else { String::new() };
+        return Ok((state != "ready").then(|| format!("its program, which is {state}{next}")));
     }
     if connections.is_empty() {
         return Ok(Some("a worker: none is connected".to_string()));
