@@ -93,6 +93,9 @@ pub struct InFlight {
     /// It asks a hook of the program that its agent is: the host's own deed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hook: bool,
+    /// Under which an instance's program asked for it; free again where it never began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Hash>,
 }
 
 /// The sandbox of a session. It may not have been made yet: only a lease makes one.
@@ -374,7 +377,7 @@ impl Session {
         self.invocations = self.invocations.saturating_add(1);
         let deadline = stamp.run.plus_ms(timeout_ms);
         let (call, asked_at) = (call.open(), stamp.at);
-        self.calls.push_mut(InFlight { call, revision, timeout_ms, deadline, asked_at, cancelled: false, hook: false })
+        self.calls.push_mut(InFlight { call, revision, timeout_ms, deadline, asked_at, cancelled: false, hook: false, key: None })
     }
 
     /// The instance whose program lives in its jail.
