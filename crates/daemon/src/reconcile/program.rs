@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn of_what_a_failed_program_printed_the_end_is_told() {
-        assert_eq!(last("a banner\nERROR: no such model", 21), "…ERROR: no such model");
-        assert_eq!(last("short", 21), "short");
+        assert_eq!(last("a banner\nERROR: no such model", 20), "…ERROR: no such model");
+        assert_eq!(last("short", 20), "short");
         assert_eq!(last("äöü", 3), "…ü", "no letter is cut");
         assert_eq!(both("API error 403", "a warning", 18), "…error 403\na warning", "of each stream");
         assert_eq!((both("", "why", 9), both("why", "", 9)), ("why".to_string(), "why".to_string()));
