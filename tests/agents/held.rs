@@ -1,9 +1,10 @@
 //! What each does, and what holds it.
-use crate::harness::{CLAUDE_CODE, CODEX, DENIED, House, KEYS, MADE, OPENCODE, PRICE, QWEN, records};
+use crate::harness::{CLAUDE_CODE, CODEX, DENIED, House, KEYS, MADE, OPENCODE, PRICE, QWEN, WITHIN, records};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Writes by its own shell, is refused a host, is paid for to the token, and sees no key.
 fn is_held(harness: (&str, &str)) {
@@ -124,4 +125,31 @@ fn each_ends_by_its_limit_of_tokens_with_the_reason_and_asks_nobody_beyond_it() 
         // Some ask for a title at the same time, before either has used anything.
         assert!((1..=2).contains(&records(house.daemon(), "proxy.called").len()), "{}", harness.0);
     }
+}
+
+#[test]
+fn its_run_waits_for_a_person_where_a_policy_wants_that_and_asks_no_model_before() {
+    let Some(house) = House::start(CODEX) else { return };
+    let daemon = house.daemon();
+    house.create(CODEX);
+    let rules = daemon.data.with_extension("cedar");
+    let text = "@verdict(\"approval_required\")\npermit(principal, action == Action::\"process.run\", resource);\n";
+    std::fs::write(&rules, text).expect("a file of ours can be written");
+    daemon.ok(&["policy", "apply", rules.to_str().expect("a path of ours is UTF-8")]);
+    let started = daemon.json(&["execute", "--agent", CODEX.0, "--input", "Make made.txt.", "--text"]);
+    let begun = Instant::now();
+    let approval = loop {
+        let pending = daemon.json(&["approval", "list", "--agent", CODEX.0]);
+        if let Some(id) = pending[0]["id"].as_str() {
+            break id.to_string();
+        }
+        assert!(begun.elapsed() < WITHIN, "nobody is asked\n{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(records(daemon, "proxy.called").len(), 0, "it runs before anybody allowed it");
+    daemon.ok(&["approval", "approve", &approval]);
+    let record = daemon.ended(started["id"].as_str().expect("an id"), WITHIN);
+    assert_eq!(record["status"], "completed", "{record:#}");
+    let folder = daemon.work_folder(record["agent"].as_str().expect("an id"));
+    assert!(folder.join("made.txt").is_file());
 }
