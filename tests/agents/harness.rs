@@ -35,6 +35,11 @@ pub type Counted = Arc<Mutex<Vec<(u64, u64)>>>;
 impl House {
     /// None where nobody has brought them.
     pub fn start(harness: (&str, &str)) -> Option<House> {
+        House::start_with(harness, &format!("https://{DENIED}/"), 1000)
+    }
+
+    /// What its shell is to look at, and how many tokens the model counts that go in.
+    pub fn start_with(harness: (&str, &str), url: &str, tokens: u64) -> Option<House> {
         let Some(folder) = std::env::var_os("TENURE_TEST_AGENTS").map(PathBuf::from) else {
             println!("skipped: TENURE_TEST_AGENTS names no coding agents; `cargo xtask test --agents` brings them");
             return None;
@@ -47,7 +52,8 @@ impl House {
         copy(&folder, shown.path(), harness);
         let counted = Counted::default();
         let mount = shown.path().to_str().expect("a path of ours is UTF-8");
-        let scripted = ScriptedDaemon::start_with(script(Arc::clone(&counted)), &[("TENURE_ALLOW_MOUNTS", mount)]);
+        let scripted =
+            ScriptedDaemon::start_with(script(Arc::clone(&counted), url, tokens), &[("TENURE_ALLOW_MOUNTS", mount)]);
         scripted.daemon.ok(&["model", "prices", "set", "openai/scripted", "--in", "1000", "--out", "10"]);
         Some(House { scripted, counted, shown })
     }
@@ -59,18 +65,17 @@ impl House {
     /// Deploys what `agent create --harness` makes, with a network that leads to one host which nobody asks for: the egress is there
     /// and says no.
     pub fn create(&self, harness: (&str, &str)) {
-        self.create_for(harness, "default");
+        self.create_with(harness, |_| {});
     }
 
-    /// The same, with a model that is stated to the program alone.
-    pub fn create_for(&self, (word, program): (&str, &str), model: &str) {
+    /// The same, and what is to be otherwise in its manifest.
+    pub fn create_with(&self, (word, program): (&str, &str), change: impl FnOnce(&mut Value)) {
         let program = self.shown.path().join("node_modules").join(program);
         let program = program.to_str().expect("a path of ours is UTF-8");
         let create = ["agent", "create", word, "--harness", word, "--program", program, "--dry-run"];
         let mut manifest = self.daemon().json(&create);
-        let words = manifest["spec"]["runtime"]["command"].as_array_mut().expect("a list");
-        words.iter_mut().filter(|word| **word == "default").for_each(|word| *word = json!(model));
         manifest["spec"]["security"]["network"] = json!({"mode": "allow", "allowlist": ["allowed.example.org"]});
+        change(&mut manifest);
         self.daemon().deploy(&manifest.to_string());
     }
 
@@ -111,14 +116,14 @@ fn copy(folder: &Path, shown: &Path, (word, program): (&str, &str)) {
     }
 }
 
-/// Its own shell writes a file, then asks a host that nobody allowed, then it is done. Beside that it has small questions of its own,
+/// Its own shell writes a file, then looks at the URL, then it is done. Beside that it has small questions of its own,
 /// which offer no shell: a title, a summary. Each answer counts other tokens than the one before.
-fn script(counted: Counted) -> Script {
+fn script(counted: Counted, url: &str, tokens: u64) -> Script {
+    let look = format!("curl -sS -m 20 {url} > looked.txt 2>&1; echo ended with $?");
     Arc::new(move |request, answered| {
         let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let tokens = (1000 + 7 * counted.len() as u64, 20 + counted.len() as u64);
+        let tokens = (tokens + 7 * counted.len() as u64, 20 + counted.len() as u64);
         counted.push(tokens);
-        let look = format!("curl -sS -m 20 https://{DENIED}/; echo ended with $?");
         let say = match (shell(request), answered) {
             (Some(call), 0) => call(&format!("echo \"{MADE}\" > made.txt; env > env.txt")),
             (Some(call), 1) => call(&look),

@@ -18,14 +18,20 @@ pub fn runs(script: &'static str, environment: &[(&str, &str)]) -> Script {
         .map(|(name, value)| ((*name).to_string(), Value::from(*value)))
         .collect::<serde_json::Map<_, _>>()
         .into();
+    runs_once(json!({"command": "python3", "args": ["-c", script], "env": environment, "timeout_ms": 100_000}))
+}
+
+/// The same of any program.
+pub fn runs_program(program: &str, arguments: &[&str]) -> Script {
+    runs_once(json!({"command": program, "args": arguments, "timeout_ms": 100_000}))
+}
+
+fn runs_once(run: Value) -> Script {
     Arc::new(move |request, answered| {
         let heard = said(request);
         if is_agents(request) {
             return match answered {
-                0 => Say::Calls(vec![(
-                    "process.run",
-                    json!({"command": "python3", "args": ["-c", script], "env": environment, "timeout_ms": 100_000}),
-                )]),
+                0 => Say::Calls(vec![("process.run", run.clone())]),
                 _ => Say::Text(heard),
             };
         }

@@ -147,6 +147,38 @@ pub(crate) fn python_packages(folder: &Path, packages: &[&str]) -> Result<PathBu
     Ok(programs)
 }
 
+/// Node packages in a folder of their own, by the package.json in `stated` and the lock beside it; without a lock only such as depend on
+/// nothing. No script of theirs is run, and nothing of the host's Node is changed.
+///
+/// # Errors
+/// There is no npm, or no registry to have them from.
+pub(crate) fn node_packages(what: &str, folder: &Path, stated: &Path, omitted: &[&str]) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let package = fs::read(stated.join("package.json"))?;
+    let lock = fs::read(stated.join("package-lock.json")).ok();
+    let wanted = lock.as_ref().unwrap_or(&package);
+    let done = folder.join("installed");
+    if fs::read(&done).is_ok_and(|installed| installed == *wanted) {
+        return Ok(());
+    }
+    if !on_path("npm") {
+        packages(&["npm"])?;
+    }
+    fs::write(folder.join("package.json"), &package)?;
+    let mut npm = Command::new("npm");
+    match &lock {
+        Some(lock) => {
+            fs::write(folder.join("package-lock.json"), lock)?;
+            npm.arg("ci")
+        }
+        None => npm.args(["install", "--no-package-lock"]),
+    };
+    npm.args(["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).args(omitted).current_dir(folder);
+    step::quiet(&format!("npm ({what})"), &mut npm)?;
+    fs::write(done, wanted)?;
+    Ok(())
+}
+
 /// Sees to it that cargo has the subcommand `verb`, from the toolchain's own components.
 ///
 /// # Errors

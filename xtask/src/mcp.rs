@@ -2,13 +2,11 @@
 //! a server from a registry. All of it lies in a folder of the build's, by the lock file beside the tests. Must never change anything
 //! of the host's own Node or Python.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{demo, install, step};
+use crate::{demo, install};
 
 /// Names the folder to the tests.
 pub(crate) const VARIABLE: &str = "TENURE_TEST_MCP";
@@ -26,25 +24,10 @@ const MAIL: [&str; 2] = ["aiosmtpd==1.4.6", "pymap==0.36.7"];
 /// There is no npm or Python, or no registry to have it from.
 pub(crate) fn tools(root: &Path) -> Result<PathBuf> {
     let folder = demo::target(root)?.join("mcp-tools");
-    fs::create_dir_all(&folder)?;
     for (name, package) in PYTHON {
         install::python_packages(&folder.join(name), &[package])?;
     }
     install::python_packages(&folder.join("mail"), &MAIL)?;
-    let lock = fs::read(root.join(LOCKED).join("package-lock.json"))?;
-    let done = folder.join("installed");
-    if fs::read(&done).is_ok_and(|installed| installed == lock) {
-        return Ok(folder);
-    }
-    if !install::on_path("npm") {
-        install::packages(&["npm"])?;
-    }
-    for name in ["package.json", "package-lock.json"] {
-        fs::copy(root.join(LOCKED).join(name), folder.join(name))?;
-    }
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]).current_dir(&folder);
-    step::quiet("npm ci (tests/mcp)", &mut npm)?;
-    fs::write(done, lock)?;
+    install::node_packages(LOCKED, &folder, &root.join(LOCKED), &[])?;
     Ok(folder)
 }

@@ -71,7 +71,8 @@ struct Run<'r> {
     count: Count,
     /// What others have made for MCP, where it could be had.
     mcp: Option<PathBuf>,
-    sdks: Option<PathBuf>,
+    /// The official libraries of model providers, for Python and for Node.
+    sdks: Option<(PathBuf, PathBuf)>,
     /// Coding agents of others, where they are what is tested.
     agents: Option<PathBuf>,
 }
@@ -329,9 +330,9 @@ impl Run<'_> {
         }
     }
 
-    fn provider_sdks(&self) -> Result<Option<PathBuf>> {
-        match sdks::python(self.root) {
-            Ok(path) => Ok(Some(path)),
+    fn provider_sdks(&self) -> Result<Option<(PathBuf, PathBuf)>> {
+        match sdks::python(self.root).and_then(|python| Ok((python, sdks::node(self.root)?))) {
+            Ok(paths) => Ok(Some(paths)),
             Err(error) if self.ci => Err(error.context("the libraries of model providers are needed in CI")),
             Err(error) => {
                 println!("  no libraries of model providers: {error:#}");
@@ -356,8 +357,8 @@ impl Run<'_> {
         if let Some(path) = &self.mcp {
             command.env(mcp::VARIABLE, path);
         }
-        if let Some(path) = &self.sdks {
-            command.env(sdks::VARIABLE, path);
+        if let Some((python, node)) = &self.sdks {
+            command.env(sdks::VARIABLE, python).env(sdks::NODE_VARIABLE, node);
         }
         if let Some(path) = &self.agents {
             command.env(agents::VARIABLE, path);

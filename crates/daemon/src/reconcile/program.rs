@@ -23,7 +23,7 @@ const RUN_MS_MAX: u64 = 3_600_000;
 /// Of what a failed program printed, what the next attempt is told.
 const PRINTED_BYTES_MAX: usize = 2 * 1024;
 /// And what its record says: the last of it, since programs say at the end why they fail, and the record's sentence is short.
-const RECORDED_BYTES_MAX: usize = 160;
+const RECORDED_BYTES_MAX: usize = 192;
 
 pub async fn program(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
     let (Stream::Execution(id), Obligation::Program { iteration, call }) = (stream, obligation) else {
@@ -171,13 +171,18 @@ fn sentence(call: &CallRow, result: &Value, printed_bytes_max: usize) -> String 
             format!("the program did not end well ({word}): {}", why.unwrap_or("nothing more is known"))
         }
     };
-    let tail = |stream: &str| {
-        let text = result.get(stream).and_then(Value::as_str).unwrap_or_default();
-        last(text.trim(), printed_bytes_max)
-    };
-    let (error, output) = (tail("stderr"), tail("stdout"));
-    let printed = if error.is_empty() { output } else { error };
+    let text = |stream: &str| result.get(stream).and_then(Value::as_str).unwrap_or_default().trim();
+    let printed = both(text("stdout"), text("stderr"), printed_bytes_max);
     if printed.is_empty() { how } else { format!("{how}; it printed:\n{printed}") }
+}
+
+/// The end of each stream: some programs say on the one what they do, and on the other why they fail.
+fn both(output: &str, error: &str, bytes_max: usize) -> String {
+    match (output.is_empty(), error.is_empty()) {
+        (true, _) => last(error, bytes_max),
+        (false, true) => last(output, bytes_max),
+        (false, false) => format!("{}\n{}", last(output, bytes_max / 2), last(error, bytes_max / 2)),
+    }
 }
 
 /// The end of a text; a cut shows as `…`.
@@ -217,8 +222,10 @@ mod tests {
 
     #[test]
     fn of_what_a_failed_program_printed_the_end_is_told() {
-        assert_eq!(last("a banner\nERROR: no such model", 21), "…ERROR: no such model");
-        assert_eq!(last("short", 21), "short");
+        assert_eq!(last("a banner\nERROR: no such model", 20), "…ERROR: no such model");
+        assert_eq!(last("short", 20), "short");
         assert_eq!(last("äöü", 3), "…ü", "no letter is cut");
+        assert_eq!(both("API error 403", "a warning", 18), "…error 403\na warning", "of each stream");
+        assert_eq!((both("", "why", 9), both("why", "", 9)), ("why".to_string(), "why".to_string()));
     }
 }
