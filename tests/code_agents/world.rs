@@ -33,7 +33,7 @@ impl CodeAgent {
     pub fn deployed(more: &Value, program: &str) -> CodeAgent {
         let house = ScriptedDaemon::start(Arc::new(|request, _| Say::Text(format!("a model hears {}", said(request)))));
         let deployed = house.daemon.deploy(&manifest(more));
-        let id = deployed["agent"]["id"].as_str().expect("an id").to_string();
+        let id = deployed["id"].as_str().expect("an id").to_string();
         let agent = CodeAgent { house, id };
         agent.put("program.py", program);
         agent

@@ -50,6 +50,8 @@ pub struct Instance {
     pub starts: u32,
     /// When the last ones crashed, as far as they count.
     pub crashes: Vec<Run>,
+    /// The call that told of the last of them.
+    pub crashed_by: Option<CallId>,
     /// Programs in a row that were lost before a first health check.
     pub losses: u32,
     /// What the program has been told and not answered, oldest first.
@@ -345,6 +347,7 @@ impl Aggregate for Instance {
                 rules: Rules::default(),
                 starts: 0,
                 crashes: Vec::new(),
+                crashed_by: None,
                 losses: 0,
                 messages: Vec::new(),
                 phase: Phase::Due { at: stamp.run },

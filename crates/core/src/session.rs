@@ -377,7 +377,16 @@ impl Session {
         self.invocations = self.invocations.saturating_add(1);
         let deadline = stamp.run.plus_ms(timeout_ms);
         let (call, asked_at) = (call.open(), stamp.at);
-        self.calls.push_mut(InFlight { call, revision, timeout_ms, deadline, asked_at, cancelled: false, hook: false, key: None })
+        self.calls.push_mut(InFlight {
+            call,
+            revision,
+            timeout_ms,
+            deadline,
+            asked_at,
+            cancelled: false,
+            hook: false,
+            key: None,
+        })
     }
 
     /// The instance whose program lives in its jail.
@@ -449,10 +458,11 @@ impl Aggregate for Session {
                 session.heard = *heard;
                 session.heard_at = Time::from_millis(stamp.at.millis() - ago);
             }
-            Event::Invoked { revision, timeout_ms, call, .. } => {
+            Event::Invoked { revision, timeout_ms, call, idempotency, .. } => {
                 session.heard = stamp.run;
                 session.heard_at = stamp.at;
-                session.take(call, *revision, *timeout_ms, stamp);
+                let key = session.instance().map(|_| *idempotency);
+                session.take(call, *revision, *timeout_ms, stamp).key = key;
             }
             Event::HookAsked { revision, timeout_ms, call, .. } => {
                 session.take(call, *revision, *timeout_ms, stamp).hook = true;

@@ -98,7 +98,8 @@ fn facts(instance: &Shown, output: Output) -> String {
         ("uptime", instance.uptime_ms.map(duration)),
         ("starts", Some(instance.starts.to_string())),
         ("crashes", (instance.crashes > 0).then(|| instance.crashes.to_string())),
-        ("messages", Some(instance.messages.to_string())),
+        ("last crash", instance.last_crash.clone()),
+        ("in hand", (instance.messages > 0).then(|| instance.messages.to_string())),
         ("stopped", instance.stopped_at.map(|at| when(at, output))),
     ];
     let health = instance.health.as_ref();

@@ -266,7 +266,8 @@ pub(super) fn apply(instance: &mut Instance, event: &Event, stamp: Stamp) {
                 *health = Some(found.clone());
             }
         }
-        Event::Crashed { restart_at, .. } => {
+        Event::Crashed { restart_at, call, .. } => {
+            instance.crashed_by = Some(*call);
             let window_ms = instance.rules.window_ms;
             instance.crashes.retain(|at| stamp.run.since_ms(*at) < window_ms);
             instance.crashes.push(stamp.run);

@@ -1,6 +1,6 @@
 //! An instance as lists show it.
 use super::{Health, Instance, Phase};
-use crate::id::{AgentId, InstanceId, SessionId};
+use crate::id::{AgentId, CallId, InstanceId, SessionId};
 use crate::time::Time;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct InstanceRow {
     pub starts: u32,
     /// Crashes that count at the last of them.
     pub crashes: u32,
+    /// The call that told of the last of them.
+    pub crashed_by: Option<CallId>,
     /// That the program has and has not answered.
     pub messages: u32,
     pub session: Option<SessionId>,
@@ -51,6 +53,7 @@ impl Instance {
             revision: self.revision,
             starts: self.starts,
             crashes: count(self.crashes.len()),
+            crashed_by: self.crashed_by,
             messages: count(self.messages.len()),
             session: self.program().map(|program| program.session),
             created_at: self.created_at,

@@ -17,11 +17,7 @@ fn ready(draft: &mut Draft<'_>, agent: AgentId) -> Result<Option<(InstanceId, In
 
 /// The connection of the worker that has the agent's program, where an execution is to be bound to it. One of a later revision
 /// waits until the program is of that.
-pub(crate) fn want(
-    draft: &mut Draft<'_>,
-    agent: AgentId,
-    revision: u32,
-) -> Result<Option<ConnectionId>, Unread> {
+pub(crate) fn want(draft: &mut Draft<'_>, agent: AgentId, revision: u32) -> Result<Option<ConnectionId>, Unread> {
     let Some((_, instance)) = ready(draft, agent)? else { return Ok(None) };
     let Some(program) = instance.program().filter(|_| revision <= instance.revision) else { return Ok(None) };
     Ok(draft.get::<Session>(program.session)?.and_then(|session| session.jail).map(|jail| jail.binding.connection))

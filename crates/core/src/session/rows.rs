@@ -3,7 +3,7 @@ use super::{Event, Opener, Session};
 use crate::approval;
 use crate::binding::{self, Use};
 use crate::bound::{Bound, Hash};
-use crate::call::{self, Holder};
+use crate::call::{self, Blocked, Holder};
 use crate::facts::{Counter, Namespace};
 use crate::id::{AgentId, CallId, ConnectionId, SessionId};
 use crate::retention;
@@ -102,7 +102,8 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
         Event::CallRecalled(recalled) => vec![call::recalled_row(recalled, stamp)],
         Event::CallBlocked { call, blocked, .. } => {
             let answered = approval::blocked_row(asked(id, before, *call), blocked, stamp);
-            std::iter::once(call::blocked_row(*call, blocked, stamp)).chain(answered).collect()
+            let rows = std::iter::once(call::blocked_row(*call, blocked, stamp)).chain(answered);
+            rows.chain(freed(before, *call, blocked)).collect()
         }
         Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
         Event::Heard { .. }
@@ -119,6 +120,15 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
         Event::PayloadErased { payload, .. } => vec![Row::Erased { hash: *payload }],
         Event::Erased { payloads, .. } => payloads.iter().map(|hash| Row::Erased { hash: *hash }).collect(),
     }
+}
+
+/// A program that was lost before its call began asks for it again under the same key, once it is told of its message again.
+fn freed(before: Option<&Session>, call: CallId, blocked: &Blocked) -> Option<Row> {
+    let never_began = matches!(blocked, Blocked::Withdrawn | Blocked::Expired | Blocked::Cancelled);
+    let session = before.filter(|_| never_began)?;
+    let idempotency = session.calls.iter().find(|held| held.call.id == call)?.key?;
+    let key = invocation(session.agent, idempotency);
+    Some(Row::Held { namespace: Namespace::InvocationKey, key, holder: None })
 }
 
 /// What people were asked of.

@@ -149,6 +149,14 @@ impl Workshop {
         self.end(Hook::Run, Outcome::Done { exit_code: Some(code) }).expect("it runs").expect("it may end");
     }
 
+    /// The program of the newest revision takes its place.
+    fn renew(&mut self) {
+        self.command(Actor::Daemon, instance::Command::Renew {}).expect("it is idle, and of an earlier revision");
+        self.done(Hook::Shutdown);
+        self.begin().expect("it is due at once");
+        self.come_up();
+    }
+
     fn begin(&mut self) -> Done {
         self.command(Actor::Daemon, instance::Command::Begin {})
     }
@@ -183,6 +191,8 @@ pub fn every_kind(office: Office) -> Office {
     shop.office.world.pass(2_000);
     shop.begin().expect("it is due");
     shop.come_up();
+    shop.office.deploy_plan("clerk", &program(Rules::default()), "the same in other words").expect("a new revision");
+    shop.renew();
     shop.command(OWNER, instance::Command::Stop {}).expect("it is ready");
     shop.done(Hook::Shutdown);
     shop.release_all();
@@ -273,6 +283,35 @@ fn what_is_cancelled_takes_its_message_back_and_the_program_lives_on() {
     assert!(matches!(shop.step(), Some(Step::Program { call: Some(_) })));
 }
 
+#[test]
+fn a_later_revision_takes_the_place_of_an_idle_program_and_an_execution_of_it_waits_for_that() {
+    let mut shop = Workshop::ready(Rules::default());
+    assert!(shop.command(Actor::Daemon, instance::Command::Renew {}).is_err(), "the control: it is of the newest");
+    shop.office.deploy_plan("clerk", &program(Rules::default()), "in other words").unwrap();
+    shop.office.execution = shop.office.world.execution_id();
+    let start = shop.office.start();
+    shop.office.must(start);
+    let bind = shop.office.bind();
+    assert!(shop.office.apply(bind).is_err(), "the program is of an earlier revision");
+    shop.renew();
+    assert_eq!(shop.instance().unwrap().crashes.len(), 0);
+    let bind = shop.office.bind();
+    shop.office.must(bind);
+}
+
+#[test]
+fn what_a_person_stopped_only_a_person_starts() {
+    let mut shop = Workshop::ready(Rules::default());
+    shop.command(OWNER, instance::Command::Stop {}).unwrap();
+    shop.done(Hook::Shutdown);
+    assert!(shop.agent().program_held);
+    shop.release_all();
+    shop.start().unwrap();
+    assert!(!shop.agent().program_held);
+    shop.office.kill().unwrap();
+    assert!(!shop.agent().program_held, "the control: a kill holds nothing back");
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Move {
     Start,
@@ -284,12 +323,13 @@ enum Move {
     Tell,
     Cancel,
     Check,
+    Renew,
     Stop,
     Lapse,
     Kill,
     Quarantine,
     Recover,
-    Deploy,
+    Deploy(u8),
     Release,
     Pass(u16),
 }
@@ -305,12 +345,13 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => Just(Move::Tell),
         1 => Just(Move::Cancel),
         2 => Just(Move::Check),
+        2 => Just(Move::Renew),
         1 => Just(Move::Stop),
         2 => Just(Move::Lapse),
         1 => Just(Move::Kill),
         1 => Just(Move::Quarantine),
         2 => Just(Move::Recover),
-        1 => Just(Move::Deploy),
+        1 => any::<u8>().prop_map(Move::Deploy),
         3 => Just(Move::Release),
         2 => any::<u16>().prop_map(Move::Pass),
     ];
@@ -342,12 +383,16 @@ fn make(shop: &mut Workshop, one: Move) {
         }
         Move::Cancel => drop(shop.office.apply(execution::Command::Cancel { why: "enough".into() })),
         Move::Check => drop(shop.command(Actor::Daemon, instance::Command::Check {})),
+        Move::Renew => drop(shop.command(Actor::Daemon, instance::Command::Renew {})),
         Move::Stop => drop(shop.command(OWNER, instance::Command::Stop {})),
         Move::Lapse => shop.lapse(),
         Move::Kill => drop(shop.office.kill()),
         Move::Quarantine => drop(shop.office.quarantine(agent::Severity::Low)),
         Move::Recover => drop(shop.office.recover()),
-        Move::Deploy => drop(shop.office.deploy_plan("clerk", &program(Rules::default()), "another text")),
+        Move::Deploy(number) => {
+            let text = format!("text {number}");
+            let _ = shop.office.deploy_plan("clerk", &program(Rules::default()), &text);
+        }
         Move::Release => drop(shop.release_all()),
         Move::Pass(ms) => shop.office.world.pass(u64::from(ms)),
     }
@@ -392,11 +437,11 @@ impl Workshop {
         assert_eq!(owned, usize::from(instance.program().is_some()), "a session as long as there is a program");
         if let Some((_, session)) = self.session() {
             assert!(session.ended.is_none(), "no program lives in a session that has ended");
-            for message in &instance.messages {
-                assert!(session.call(message.call).is_some(), "a message without a call");
-            }
-        } else {
-            assert!(instance.messages.is_empty(), "nobody has the messages: {:?}", instance.messages);
+        }
+        // Those of a program that is gone end with its jail.
+        let sessions = || self.office.world.memory.folds.values().filter_map(|fold| fold.as_a::<Session>());
+        for message in &instance.messages {
+            assert!(sessions().any(|session| session.call(message.call).is_some()), "a message without a call");
         }
         let told = self.office.state().and_then(Execution::iteration).map(|iteration| iteration.step.clone());
         if let Some(Step::Told { call, .. }) = told {

@@ -3,9 +3,11 @@ use std::sync::Arc;
 
 use axum::Json as Out;
 use axum::extract::State;
+use serde_json::Value;
 use tenure_core::agent::State as Standing;
 use tenure_core::aggregate::Command;
-use tenure_core::id::InstanceId;
+use tenure_core::capability::hook::PREFIX;
+use tenure_core::id::{CallId, InstanceId};
 use tenure_core::instance::{self, InstanceRow};
 use tenure_store::fold;
 use tenure_store::rows::{calls, instances};
@@ -18,6 +20,7 @@ use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::Segment;
 use super::problem::{Answer, Failure};
+use crate::records::{self, ReadTxn, found};
 
 /// Calls of its program's session that are shown.
 const CALLS_SHOWN: u32 = 100;
@@ -149,7 +152,25 @@ impl ApiState {
             ) => SeedStatus::Terminated,
             None => SeedStatus::NotFound,
         };
+        let last_crash = match row.crashed_by {
+            Some(call) => self.records.read(move |txn| crash(txn, call)).await?,
+            None => None,
+        };
         let now = self.app.committer.now().at;
-        Ok(Instance::of(row, status, version.map(|version| version.to_string()), now))
+        Ok(Instance::of(row, status, version.map(|version| version.to_string()), last_crash, now))
     }
+}
+
+/// What its worker said of the end of a program, or of the hook that failed. None once that is erased.
+fn crash(txn: &mut ReadTxn<'_>, call: CallId) -> Result<Option<String>, records::Error> {
+    let row = txn.call(call)?;
+    let result = row.result.map(|result| found(txn.json::<Value>(result))).transpose()?.flatten().unwrap_or_default();
+    let how = match (row.exit_code, result["error"].as_str(), row.outcome.as_deref()) {
+        (Some(code), _, _) => format!("exit code {code}"),
+        (None, Some(error), _) => error.to_string(),
+        (None, None, outcome) => outcome.unwrap_or("it is not known how").to_string(),
+    };
+    let said = result["said"].as_str().map(str::trim).filter(|said| !said.is_empty());
+    let hook = row.capability.strip_prefix(PREFIX).unwrap_or(&row.capability);
+    Ok(Some(format!("`{hook}`: {how}{}", said.map(|said| format!("; it said: {said}")).unwrap_or_default())))
 }

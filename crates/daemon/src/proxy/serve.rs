@@ -80,20 +80,24 @@ async fn answer(app: &App, exchange: &mut Exchange, open: &OpenStream, route: Ro
                 Ok(asked) => ask(app, exchange, open, Wire::Generate, asked, params).await,
                 Err(problem) => refuse(exchange, &problem).await,
             },
-            Ok(agent_api::Callback::Permission(wanted)) => match waited(exchange, |by| agent_api::permission(app, (open, by), &wanted)).await? {
-                Ok(chosen) => {
-                    exchange.head(200, &[("content-type", "application/json".to_string())]).await?;
-                    exchange.data(&chosen.to_string()).await
+            Ok(agent_api::Callback::Permission(wanted)) => {
+                match waited(exchange, |by| agent_api::permission(app, (open, by), &wanted)).await? {
+                    Ok(chosen) => {
+                        exchange.head(200, &[("content-type", "application/json".to_string())]).await?;
+                        exchange.data(&chosen.to_string()).await
+                    }
+                    Err(problem) => refuse(exchange, &problem).await,
                 }
-                Err(problem) => refuse(exchange, &problem).await,
-            },
-            Ok(agent_api::Callback::Invoke(invoke)) => match waited(exchange, |by| agent_api::invoke(app, (open, by), invoke)).await? {
-                Ok((status, answer)) => {
-                    exchange.head(status, &[("content-type", "application/json".to_string())]).await?;
-                    exchange.data(&answer.to_string()).await
+            }
+            Ok(agent_api::Callback::Invoke(invoke)) => {
+                match waited(exchange, |by| agent_api::invoke(app, (open, by), invoke)).await? {
+                    Ok((status, answer)) => {
+                        exchange.head(status, &[("content-type", "application/json".to_string())]).await?;
+                        exchange.data(&answer.to_string()).await
+                    }
+                    Err(problem) => refuse(exchange, &problem).await,
                 }
-                Err(problem) => refuse(exchange, &problem).await,
-            },
+            }
             Err(problem) => refuse(exchange, &problem).await,
         },
         Route::Models => give(exchange, &models(app), &[]).await,
@@ -112,10 +116,7 @@ async fn answer(app: &App, exchange: &mut Exchange, open: &OpenStream, route: Ro
 }
 
 /// People may take long; a program that has gone waits for nothing.
-async fn waited<R>(
-    exchange: &mut Exchange,
-    work: impl AsyncFnOnce(ConnectionId) -> R,
-) -> Result<R, Gone> {
+async fn waited<R>(exchange: &mut Exchange, work: impl AsyncFnOnce(ConnectionId) -> R) -> Result<R, Gone> {
     let by = exchange.connection.id;
     tokio::select! {
         biased;

@@ -74,7 +74,8 @@ async fn told(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::C
             let given: Value = serde_json::from_str(&input).unwrap_or(Value::String(input));
             // The agents of others read a prompt; a program of one's own has both.
             let input = if kind == AgentKind::Acp { Value::String(prompt.clone()) } else { given };
-            let message = json!({"id": format!("{id}:{iteration}"), "attempt": iteration, "input": input, "prompt": prompt});
+            let message =
+                json!({"id": format!("{id}:{iteration}"), "attempt": iteration, "input": input, "prompt": prompt});
             let message = app.committer.payload(message.to_string().into_bytes());
             execution::Command::TellProgram { iteration, message }
         }

@@ -9,6 +9,7 @@ CREATE TABLE instances (
     revision BIGINT NOT NULL,
     starts BIGINT NOT NULL,
     crashes BIGINT NOT NULL,
+    crashed_by TEXT,
     messages BIGINT NOT NULL,
     session TEXT,
     created_at BIGINT NOT NULL,

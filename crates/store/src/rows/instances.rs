@@ -15,6 +15,7 @@ table!(InstanceRow in "instances", key "id", keeps [], {
     revision: "revision",
     starts: "starts",
     crashes: "crashes",
+    crashed_by: "crashed_by",
     messages: "messages",
     session: "session",
     created_at: "created_at",

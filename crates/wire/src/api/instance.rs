@@ -43,6 +43,9 @@ pub struct Instance {
     /// Programs that it has had.
     pub starts: u32,
     pub crashes: u32,
+    /// How the last of them came, with what the program said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_crash: Option<String>,
     /// That the program has and has not answered.
     pub messages: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +126,13 @@ impl Health {
 
 impl Instance {
     /// `now`: up to when it is counted how long it is ready.
-    pub fn of(row: InstanceRow, status: SeedStatus, version: Option<String>, now: Time) -> Instance {
+    pub fn of(
+        row: InstanceRow,
+        status: SeedStatus,
+        version: Option<String>,
+        last_crash: Option<String>,
+        now: Time,
+    ) -> Instance {
         Instance {
             id: row.id,
             agent: row.agent,
@@ -136,6 +145,7 @@ impl Instance {
             uptime_ms: row.ready_at.map(|since| now.since_ms(since)),
             starts: row.starts,
             crashes: row.crashes,
+            last_crash,
             messages: row.messages,
             session: row.session,
             created_at: row.created_at.into(),

@@ -29,7 +29,10 @@ enum Program {
     /// It starts, is stopped by a person, or its worker is away.
     Away,
     /// Of an earlier revision than what waits; `idle`: with nothing in hand.
-    Earlier { instance: InstanceId, idle: bool },
+    Earlier {
+        instance: InstanceId,
+        idle: bool,
+    },
     Ready(Connection),
 }
 
