@@ -35,7 +35,7 @@ def message(told):
         time.sleep(float(os.environ.get("PAUSE", "3")))
         return f"appended {rest}"
     if word == "fetch":
-        return call("capability.invoke", capability="network.fetch", arguments={"url": "http://a.example/"}, **here)
+        return call("capability.invoke", capability="network.http_request", arguments={"url": "http://a.example/"}, **here)
     if word == "keep":
         call("state.set", key="kept", value=rest, **here)
         return call("state.get", key="kept")
