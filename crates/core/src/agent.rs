@@ -637,10 +637,8 @@ impl Aggregate for Agent {
             Event::KeyRevoked { key } => agent.keys.retain(|held| held.id != *key),
             Event::SessionOpened { session, opener } => keys::opened(agent, *session, *opener, stamp),
             Event::SessionEnded { session } => agent.sessions.retain(|live| live.id != *session),
-            Event::InstanceStarted { instance } => {
-                (agent.instance, agent.program_held) = (Some(*instance), false);
-            }
-            Event::InstanceEnded { held, .. } => (agent.instance, agent.program_held) = (None, *held),
+            Event::InstanceStarted { instance } => keys::program(agent, Some(*instance), false),
+            Event::InstanceEnded { held, .. } => keys::program(agent, None, *held),
             Event::Homed { worker } => agent.home = Some(*worker),
             Event::HomeRemoved { .. } => supervision::home_removed(agent),
             Event::ExecutionStarted { .. } => {

@@ -4,7 +4,7 @@ use super::{Agent, Event, Refusal};
 use crate::bound::Hash;
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Unread;
-use crate::id::{AgentId, KeyId, SessionId};
+use crate::id::{AgentId, InstanceId, KeyId, SessionId};
 use crate::instance;
 use crate::session::{self, Ending, Opener, Session};
 use crate::time::{Stamp, Time};
@@ -164,4 +164,9 @@ pub(super) fn retired(agent: &mut Agent, key: KeyId, dies_at: Time) {
 pub(super) fn opened(agent: &mut Agent, session: SessionId, opener: Opener, stamp: Stamp) {
     agent.sessions.push(LiveSession { id: session, opener });
     agent.last_session_at = Some(stamp.at);
+}
+
+/// `held`: only a person starts another.
+pub(super) fn program(agent: &mut Agent, instance: Option<InstanceId>, held: bool) {
+    (agent.instance, agent.program_held) = (instance, held);
 }

@@ -217,9 +217,10 @@ pub(super) fn renew(id: InstanceId, draft: &mut Draft<'_>) -> Result<(), Stop> {
 
 /// The program's session ends, and with it the program.
 fn end(id: InstanceId, draft: &mut Draft<'_>, program: Program, why: Why) -> Result<(), Unread> {
-    match why {
-        Why::Renewed => draft.emit::<Instance>(id, Event::Renewed {})?,
-        why => stopped(id, draft, why)?,
+    if why == Why::Renewed {
+        draft.emit::<Instance>(id, Event::Renewed {})?;
+    } else {
+        stopped(id, draft, why)?;
     }
     session::end(program.session, draft, Ending::InstanceOver)
 }

@@ -393,7 +393,7 @@ fn make(shop: &mut Workshop, one: Move) {
             let text = format!("text {number}");
             let _ = shop.office.deploy_plan("clerk", &program(Rules::default()), &text);
         }
-        Move::Release => drop(shop.release_all()),
+        Move::Release => shop.release_all(),
         Move::Pass(ms) => shop.office.world.pass(u64::from(ms)),
     }
 }

@@ -317,12 +317,7 @@ impl Open {
             | E::ProxyLost(model_call::Lost { call, .. }) => {
                 self.ends_proxied(*call, find);
             }
-            E::Ended { .. } => {
-                let open = self.calls.len() + self.proxied.len() + usize::from(self.model.is_some());
-                if open > 0 {
-                    find(format!("ends the execution with {open} calls open"));
-                }
-            }
+            E::Ended { .. } => self.ends_all(find),
             E::Erased { .. }
             | E::PayloadErased { .. }
             | E::Started { .. }
@@ -350,6 +345,13 @@ impl Open {
             | E::IterationCompleted { .. }
             | E::IterationFailed { .. }
             | E::Refused(_) => {}
+        }
+    }
+
+    fn ends_all(&self, find: &mut dyn FnMut(String)) {
+        let open = self.calls.len() + self.proxied.len() + usize::from(self.model.is_some());
+        if open > 0 {
+            find(format!("ends the execution with {open} calls open"));
         }
     }
 
