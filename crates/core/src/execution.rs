@@ -55,6 +55,7 @@ pub use program::Outcome as ProgramOutcome;
 pub(crate) use program::heard;
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage, Used};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
+pub use spent::Spent;
 pub use words::{Reason, Status, Trigger};
 
 use crate::actor::Actor;
@@ -149,20 +150,6 @@ pub struct Chained {
     pub id: ExecutionId,
     /// From 1.
     pub turn: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Spent {
-    pub tool_calls: u32,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub micro_usd: u64,
-    /// Model calls whose price is not known, so that `micro_usd` is too low.
-    pub unpriced: u32,
-    pub model_losses: u32,
-    /// A provider did not count all of the tokens, so that some were estimated.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub estimated: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "most folds in the cache are running ones")]

@@ -6,6 +6,21 @@ use crate::budget::Day;
 use crate::id::CallId;
 use crate::model_call::{self, End, Held, change};
 use crate::row::Row;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spent {
+    pub tool_calls: u32,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub micro_usd: u64,
+    /// Model calls whose price is not known, so that `micro_usd` is too low.
+    pub unpriced: u32,
+    pub model_losses: u32,
+    /// A provider did not count all of the tokens, so that some were estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+}
 
 /// What the open call of its turn holds.
 fn held(execution: &Execution) -> Option<Held<'_>> {

@@ -1,5 +1,8 @@
 //! What watchers of an execution are sent. A committed event bears its ledger index, which is also its SSE id; plain
 //! pieces (model text, process output) bear none and may be dropped.
+mod programs;
+
+use programs::proxy_what;
 use serde::{Deserialize, Serialize};
 use tenure_core::capability::mcp;
 use tenure_core::execution::{Ending, Event};
@@ -529,46 +532,6 @@ fn call_called(called: &call::Called) -> What {
 
 fn call_recalled(recalled: &call::Recalled) -> What {
     What::CallRecalled { call: recalled.call, capability: recalled.capability.clone(), why: recalled.to_string() }
-}
-
-fn proxy_what(event: &Event) -> What {
-    if let Event::ProxyCalled(called) = event {
-        return What::ProxyCalled {
-            call: called.call,
-            attempt: called.attempt,
-            wire: called.wire.clone(),
-            asked: called.asked.clone(),
-            model: called.model.clone(),
-        };
-    }
-    if let Event::ProxyAnswered(answered) = event {
-        let usage = answered.usage;
-        return What::ProxyAnswered {
-            call: answered.call,
-            model: answered.model.clone(),
-            tokens_in: usage.input,
-            tokens_out: usage.output,
-            tokens_cached: usage.cached,
-            cost_micro_usd: usage.micro_usd,
-            took_ms: usage.took_ms,
-            tokens_estimated: usage.estimated,
-            cassette: answered.cassette,
-        };
-    }
-    if let Event::ProxyFailed(failed) = event {
-        return What::ProxyFailed {
-            call: failed.call,
-            failure: failed.failure.clone(),
-            sentence: failed.sentence.clone(),
-            charged_micro_usd: failed.charged_micro_usd,
-            tokens_in: failed.usage.map(|usage| usage.input),
-            tokens_out: failed.usage.map(|usage| usage.output),
-        };
-    }
-    if let Event::ProxyLost(lost) = event {
-        return What::ProxyLost { call: lost.call, charged_micro_usd: lost.charged_micro_usd };
-    }
-    unreachable!("invariant: only the four events of a program's model call come here")
 }
 
 fn model_what(event: &Event, stamp: Stamp) -> What {
