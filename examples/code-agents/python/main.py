@@ -15,7 +15,7 @@ class Keeper(Agent):
         self.log(f"{hello['agent']} {hello['version']} is there")
 
     def message(self, message: Message):
-        word, _, rest = message.input.partition(" ")
+        word, _, rest = str(message.input or "").partition(" ")
         print("asked to", word)
         try:
             answer = self.answer(word, rest)

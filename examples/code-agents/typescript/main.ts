@@ -26,7 +26,7 @@ const agent = new Agent({
     agent.log(`${hello.agent} ${hello.version} is there`);
   },
   async message(message) {
-    const [word = "", ...rest] = message.input.split(" ");
+    const [word = "", ...rest] = String(message.input ?? "").split(" ");
     console.log("asked to", word);
     try {
       const told = await answer(word, rest.join(" "));

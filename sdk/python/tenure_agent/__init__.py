@@ -42,11 +42,15 @@ class Cancelled(Exception):
 
 @dataclass
 class Message:
-    """What the agent is asked to do. The same `id` may come again after a crash, with a higher `attempt`."""
+    """What the agent is asked to do. The same `id` may come again: the program was lost, and it is the same message.
+
+    `input` is what the execution was given, None where a schedule started it; `prompt` what the manifest's template makes of it.
+    """
 
     id: str
-    input: str
+    input: Json
     attempt: int = 1
+    prompt: str = ""
     _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
     _ordinal: int = field(default=0, repr=False)
 
@@ -246,7 +250,7 @@ class Agent:
             raise _Absent
         if method == "health":
             return self.health()
-        message = Message(params["id"], params["input"], params.get("attempt", 1)) if method == "message" else None
+        message = Message(params["id"], params["input"], params.get("attempt", 1), params.get("prompt", "")) if method == "message" else None
         self._current = (id, message._cancelled if message else threading.Event(), message)
         try:
             if message is not None:

@@ -15,10 +15,13 @@ import { createInterface } from "node:readline";
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 export type Fields = { [name: string]: Json };
 
-/** What the agent is asked to do. The same `id` may come again after a crash, with a higher `attempt`. */
+/** What the agent is asked to do. The same `id` may come again: the program was lost, and it is the same message. */
 export interface Message {
   readonly id: string;
-  readonly input: string;
+  /** What the execution was given; null where a schedule started it. */
+  readonly input: unknown;
+  /** What the manifest's template makes of it. */
+  readonly prompt?: string;
   readonly attempt: number;
   /** Aborted once nobody waits for the answer any more. */
   readonly signal: AbortSignal;
@@ -237,7 +240,7 @@ export class Agent {
       case "start":
         return hooks.start?.();
       case "message":
-        return hooks.message({ ...(params as { id: string; input: string; attempt: number }), signal });
+        return hooks.message({ ...(params as { id: string; input: unknown; prompt?: string; attempt: number }), signal });
       case "health":
         return hooks.health?.();
       case "upgrade":

@@ -26,7 +26,7 @@ use crate::records::{self, ReadTxn, found};
 const CALLS_SHOWN: u32 = 100;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(get_instance, start, stop)).routes(routes!(check)).routes(routes!(inspect))
+    OpenApiRouter::new().routes(routes!(instance_of, start, stop)).routes(routes!(check)).routes(routes!(inspect))
 }
 
 /// The program of a code agent: where it stands, its health as it was found last.
@@ -35,7 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     params(("agent" = String, Path, description = "Name, id or short id")),
     responses((status = 200, body = Instance), (status = "4XX", body = Problem))
 )]
-async fn get_instance(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<Instance> {
+async fn instance_of(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<Instance> {
     let agent = api.agent(&wanted).await?;
     let row = api.reader().read(move |sql| instances::last_of(sql, agent.id)).await?;
     let row = row.ok_or_else(|| Code::InstanceNone.problem("its program was never started"))?;
