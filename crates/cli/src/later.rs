@@ -10,10 +10,9 @@ use crate::failure::{Exit, Failure};
 use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
-const LATER: [(&str, &str, &str); 7] = [
-    ("agent start", "code agents that run all the time", "`tenure execute NAME`"),
-    ("agent stop", "code agents that run all the time", "`tenure execution cancel ID`"),
-    ("agent upgrade", "code agents that run all the time", "`tenure agent deploy FILE` makes the next revision"),
+const LATER: [(&str, &str, &str); 6] = [
+    ("agent upgrade", "upgrades of code agents", "`tenure agent deploy FILE` makes the next revision"),
+    ("agent memory", "the memory of code agents", "`tenure state list NAME` shows what an agent keeps"),
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),
     ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),

@@ -76,12 +76,12 @@ fn a_mistyped_word_gets_the_near_one_and_a_word_of_a_later_release_is_said_to_be
     let near = house.tenure(&["agnet", "list"]);
     assert_eq!(near.code, 2);
     assert!(near.stderr.contains("'agent'"), "{}", near.stderr);
-    let later = house.tenure(&["agent", "stop", "python-coder"]);
+    let later = house.tenure(&["agent", "upgrade", "python-coder"]);
     assert_eq!(later.code, 9, "{}", later.stderr);
     insta::assert_snapshot!(later.stderr, @r"
-    error: `tenure agent stop` is not in this release
-      it comes with code agents that run all the time
-    next: today: `tenure execution cancel ID`
+    error: `tenure agent upgrade` is not in this release
+      it comes with upgrades of code agents
+    next: today: `tenure agent deploy FILE` makes the next revision
     ");
 }
 

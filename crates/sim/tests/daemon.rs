@@ -70,8 +70,10 @@ fn a_reconciler_that_does_not_run_is_missed() {
         Kind::ExpireMessages,
         Kind::DeadLetterMessages,
         Kind::CancelChildren,
-        // No program asks a model here.
+        // No program asks a model here, or is kept running.
         Kind::EndModelCall,
+        Kind::StartProgram,
+        Kind::CheckHealth,
     ];
     for kind in Kind::iter().filter(|kind| !waits.contains(kind)) {
         let without = Settings { without: Some(kind), steps: STEPS / 2, ..settings(Medium::Memory) };
@@ -86,10 +88,12 @@ fn a_reconciler_that_does_not_run_is_missed() {
 fn every_kind_of_event_of_an_execution_and_a_worker_happens() {
     // Agents that start agents do so in the other world; here they seldom come to it.
     // People are asked nothing here, and no agent has an MCP server.
-    const NEVER: [&str; 14] = [
+    const NEVER: [&str; 16] = [
         "execution.child_started",
         "execution.child_ended",
         "iteration.tools_asked",
+        "program.told",
+        "program.heard",
         "proxy.called",
         "proxy.answered",
         "proxy.failed",

@@ -24,7 +24,7 @@ fn seeds_hold_in_memory() {
 fn every_kind_of_event_happens() {
     // Nobody brings agents files here, nor other rules, nor another key, nor reads their alerts; sessions are heard by their
     // calls alone, and seldom hold a call that is taken back; no agent has an MCP server, and no program asks a model.
-    const NEVER: [&str; 23] = [
+    const NEVER: [&str; 28] = [
         "restore.accepted",
         "ledger.key_rotated",
         "ledger.sealed",
@@ -32,10 +32,14 @@ fn every_kind_of_event_happens() {
         "policy.rejudged",
         "publisher.trusted",
         "publisher.removed",
+        "agent.instance_started",
+        "agent.instance_ended",
         "agent.file_put",
         "agent.file_put_ended",
         "alert.acknowledged",
         "iteration.tools_asked",
+        "program.told",
+        "program.heard",
         "proxy.called",
         "proxy.answered",
         "proxy.failed",
@@ -44,6 +48,7 @@ fn every_kind_of_event_happens() {
         "call.recalled",
         "execution.payload_erased",
         "session.heard",
+        "hook.asked",
         "call.cancel_requested",
         "call.released",
         "call.recalled",

@@ -9,7 +9,8 @@ use regex::Regex;
 use super::house::{AGENT, Answer, House, cassette};
 
 /// How a command begins, and why it is not run here.
-const NOT_RUN: [(&str, &str); 16] = [
+const NOT_RUN: [(&str, &str); 17] = [
+    ("tenure agent create coder --harness", "its program is of others; tests/agents has it"),
     ("cargo ", "it builds; `cargo xtask demo` and `cargo xtask test` are what is run by hand and by CI"),
     ("tenure config add", "its daemon is on another host; tests/verbs/config.rs has it"),
     ("tenure config use prod", "of the same sample"),
@@ -35,14 +36,17 @@ const NOT_RUN: [(&str, &str); 16] = [
 const ADDRESS: &str = "http://127.0.0.1:7800";
 
 /// Pages that no test of one host can run.
-const PAGES: [(&str, &str); 3] = [
+const PAGES: [(&str, &str); 5] = [
+    ("code-agents.md", "its programs run in a sandbox; tests/code_agents and the worker's tests have it"),
+    ("coding-agents.md", "its programs are of others; tests/agents has it"),
     ("model-proxy.md", "its program runs in a sandbox with a library of its own; tests/programs has it"),
     ("packages.md", "a publisher's key and a folder of its own; tests/verbs/package.rs has it"),
     ("remote.md", "two hosts and their certificates; tests/verbs has its parts"),
 ];
 
 /// How a command begins, and how it must end where that is not well.
-const ENDS: [(&str, i32, &str); 16] = [
+const ENDS: [(&str, i32, &str); 17] = [
+    ("tenure agent start", 5, "each line has an agent of its own, which is no program; tests/code_agents has it"),
     (
         "tenure agent recover",
         5,

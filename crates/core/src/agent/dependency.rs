@@ -1,5 +1,5 @@
 //! What an agent's manifest says that it depends on, held against the agents that are registered. Modules are not looked at
-//! here: they are files, which are looked for where the agent starts.
+//! here: they are files beside the program.
 use std::fmt;
 use std::sync::Arc;
 

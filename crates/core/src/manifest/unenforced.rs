@@ -77,7 +77,7 @@ impl Manifest {
 }
 
 impl Manifest {
-    /// What is taken now and looked at only when the agent starts.
+    /// What is taken and left to the program.
     pub fn left_to_its_start(&self) -> Vec<Note> {
         if self.kind() != AgentKind::Hooks {
             return Vec::new();
@@ -86,7 +86,10 @@ impl Manifest {
         let modules = self.spec.dependencies.iter().enumerate();
         let modules = modules.filter(|(_, one)| one.kind == DependencyType::Module).map(|(index, one)| {
             let range = one.version.as_ref().map(|range| format!(" {range}")).unwrap_or_default();
-            let text = format!("the module `{}`{range} is looked for when the agent starts", one.name);
+            let text = format!(
+                "the module `{}`{range} lies beside the program where that wants it: nothing looks for it",
+                one.name
+            );
             note(format!("spec.dependencies[{index}]"), text)
         });
         modules.collect()

@@ -11,9 +11,12 @@ use tenure_core::bound::{Hash, Payload};
 use tenure_core::call::EndCall;
 use tenure_core::comms::Priority;
 use tenure_core::execution;
-use tenure_core::id::{AgentId, ExecutionId, PackageId, ProjectId, SecretId, SessionId};
+use tenure_core::id::{AgentId, ExecutionId, InstanceId, PackageId, ProjectId, SecretId, SessionId};
+use tenure_core::instance;
 use tenure_core::judge::Digest;
+use tenure_core::manifest::Manifest;
 use tenure_core::package::{self, archive};
+use tenure_core::plan::Plan;
 use tenure_core::row::Row;
 use tenure_core::secret::{self, Binding};
 use tenure_core::{agent, ledger, project, session, state};
@@ -79,6 +82,7 @@ pub(crate) fn make(dir: &Path) {
     world.run(&store, Command::Project(project, project::Command::ApplyPolicy(apply))).unwrap();
     connects(&mut world, &store, agent);
     pushes(&mut world, &store, project);
+    starts_program(&mut world, &store);
     let validated = world.deploy_under(&store, "validated", &world::validated_plan(2));
     let checked = world.start(&store, validated, None);
     world.bind(&store, checked, worker);
@@ -207,6 +211,16 @@ fn connects(world: &mut World, store: &Store, agent: AgentId) {
     let body = world.payload("\"read this\"");
     let post = agent::Post { body, priority: Priority::Normal, correlation: None, deadline: None, idempotency: None };
     world.run(store, Command::Agent(agent, agent::Command::Post(post))).unwrap();
+}
+
+/// A code agent whose program waits for a worker.
+fn starts_program(world: &mut World, store: &Store) {
+    let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: coded}\n\
+                spec: {runtime: {kind: hooks, command: [clerk]}}\n";
+    let plan = Plan::compile(&Manifest::parse(text).unwrap());
+    let agent = world.deploy_under(store, "coded", &plan);
+    let id = InstanceId::mint(&mut world.mint());
+    world.run(store, Command::Instance(id, instance::Command::Start { agent })).unwrap();
 }
 
 /// A package of a trusted publisher.
