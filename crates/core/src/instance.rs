@@ -48,6 +48,8 @@ pub struct Instance {
     pub rules: Rules,
     /// Programs that it has had.
     pub starts: u32,
+    /// The session of the last of them, whose jail must be gone before another program is in the same work folder.
+    pub last: Option<SessionId>,
     /// When the last ones crashed, as far as they count.
     pub crashes: Vec<Run>,
     /// The call that told of the last of them.
@@ -346,6 +348,7 @@ impl Aggregate for Instance {
                 revision: 0,
                 rules: Rules::default(),
                 starts: 0,
+                last: None,
                 crashes: Vec::new(),
                 crashed_by: None,
                 losses: 0,

@@ -87,7 +87,8 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::Dispatch => one!(4096, dispatch::dispatch),
         Kind::Perform => one!(32, perform::perform),
         Kind::Program => one!(8, program::program),
-        Kind::StartProgram => one!(16, instance::start_program),
+        // The jail of the last one goes within moments.
+        Kind::StartProgram => Policy { backoff: Duration::from_millis(200), ..one!(16, instance::start_program) },
         Kind::CheckHealth => one!(16, instance::check_health),
         Kind::Validate => one!(8, validate::validate),
         Kind::Release => one!(128, dispatch::release),

@@ -72,7 +72,7 @@ pub fn records(
     Ok(Records { records, next: next.filter(|_| !over) })
 }
 
-/// Records of one agent: its own, its executions' and its sessions'.
+/// Records of one agent: its own, its executions', its sessions' and its instances'.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfAgent {
     pub agent: AgentId,
@@ -137,7 +137,8 @@ pub fn stats(sql: &mut dyn Sql) -> Result<Stats, Error> {
 fn agents(sql: &mut dyn Sql) -> Result<Vec<OfAgent>, Error> {
     let text = "SELECT agent, (SELECT name FROM agents WHERE id = agent), SUM(n) FROM (\
             SELECT CASE WHEN substr(stream, 1, 4) = 'agt_' THEN stream ELSE COALESCE(\
-                (SELECT agent FROM executions WHERE id = stream), (SELECT agent FROM sessions WHERE id = stream)\
+                (SELECT agent FROM executions WHERE id = stream), (SELECT agent FROM sessions WHERE id = stream), \
+                (SELECT agent FROM instances WHERE id = stream)\
             ) END AS agent, n FROM (SELECT stream, COUNT(*) AS n FROM ledger GROUP BY stream)\
         ) WHERE agent IS NOT NULL GROUP BY agent ORDER BY SUM(n) DESC, agent LIMIT $1";
     sql.all(text, &[Cell::Int(NAMED_MAX as i64)], |row| {

@@ -15,10 +15,10 @@ pub(crate) fn is_refusal(kind: &str) -> bool {
 /// All conditions hold at once; none of them is all records.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
-    /// Its stream, and those of its executions and sessions.
+    /// Its stream, and those of its executions, sessions and instances.
     pub agent: Option<AgentId>,
     pub execution: Option<ExecutionId>,
-    /// Of the stream of this id, an agent's executions and sessions too, or naming it.
+    /// Of the stream of this id, an agent's executions, sessions and instances too, or naming it.
     pub about: Option<String>,
     /// `call.called`, or all that begin so, as in `call.` and `call.*`; any of them.
     pub kinds: Vec<String>,
@@ -128,11 +128,12 @@ fn begins_with(actor: Actor) -> Vec<u8> {
     format!(r#"{{"actor":"{actor}","#).into_bytes()
 }
 
-/// Of the stream of this id; where it is an agent's, of its executions and sessions too.
+/// Of the stream of this id; where it is an agent's, of its executions, sessions and instances too.
 fn of_agent(id: &str) -> String {
     format!(
         "stream = {id} OR EXISTS (SELECT 1 FROM executions WHERE id = ledger.stream AND agent = {id}) \
-         OR EXISTS (SELECT 1 FROM sessions WHERE id = ledger.stream AND agent = {id})"
+         OR EXISTS (SELECT 1 FROM sessions WHERE id = ledger.stream AND agent = {id}) \
+         OR EXISTS (SELECT 1 FROM instances WHERE id = ledger.stream AND agent = {id})"
     )
 }
 

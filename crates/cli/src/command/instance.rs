@@ -93,6 +93,7 @@ fn facts(instance: &Shown, output: Output) -> String {
         ("agent", Some(instance.name.clone())),
         ("status", Some(status.to_string())),
         ("state", Some(state)),
+        ("waits for", instance.waits_for.clone()),
         ("version", revision),
         ("instance", Some(instance.id.to_string())),
         ("uptime", instance.uptime_ms.map(duration)),

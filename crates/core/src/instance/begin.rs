@@ -6,7 +6,7 @@ use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Unread;
 use crate::id::{AgentId, CallId, InstanceId, SessionId};
 use crate::manifest::AgentKind;
-use crate::session;
+use crate::session::{self, Session};
 use serde_json::{Value, json};
 
 /// A person wants it, or an execution that finds none.
@@ -32,7 +32,13 @@ pub(super) fn start(id: InstanceId, draft: &mut Draft<'_>, agent: AgentId) -> Re
 
 pub(super) fn begin(id: InstanceId, draft: &mut Draft<'_>) -> Result<(), Stop> {
     let now = draft.stamp.run;
-    let instance = draft.get::<Instance>(id)?.ok_or_else(|| no(Refusal::Unknown {}))?;
+    let instance = draft.get::<Instance>(id)?.ok_or_else(|| no(Refusal::Unknown {}))?.clone();
+    let has_jail = |session: &Session| session.jail.is_some();
+    if let Some(last) = instance.last
+        && draft.get::<Session>(last)?.is_some_and(has_jail)
+    {
+        return Err(no(Refusal::NotDue {}));
+    }
     match instance.phase {
         Phase::Due { at } if at <= now => Ok(program(id, draft)?),
         Phase::Due { .. }

@@ -246,6 +246,7 @@ pub(super) fn apply(instance: &mut Instance, event: &Event, stamp: Stamp) {
         Event::Starting { revision, rules, session, run, init } => {
             (instance.revision, instance.rules) = (*revision, *rules);
             instance.starts = instance.starts.saturating_add(1);
+            instance.last = Some(*session);
             let program = Program { session: *session, run: *run };
             instance.phase = Phase::Starting { program, hook: *init, stage: Stage::Init };
         }

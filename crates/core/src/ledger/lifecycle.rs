@@ -5,14 +5,14 @@ pub fn kinds_of(word: &str) -> Option<&'static [&'static str]> {
     Some(match word {
         "created" => &["agent.created"],
         "registered" => &["agent.created", "worker.registered"],
-        "activated" => &["agent.woken", "agent.resumed", "agent.session_opened"],
-        "started" => &["execution.started", "session.opened"],
-        "message_received" => &["message.queued"],
+        "activated" => &["agent.woken", "agent.resumed", "agent.session_opened", "instance.ready"],
+        "started" => &["execution.started", "session.opened", "instance.starting"],
+        "message_received" => &["message.queued", "instance.told"],
         "message_sent" => &["message.sent"],
-        "upgraded" => &["agent.revised"],
+        "upgraded" => &["agent.revised", "instance.renewed"],
         "quarantined" => &["agent.quarantined"],
         "recovered" => &["agent.recovered"],
-        "terminated" => &["agent.killed", "agent.revoked", "agent.deleted", "agent.archived"],
+        "terminated" => &["agent.killed", "agent.revoked", "agent.deleted", "agent.archived", "instance.stopped"],
         "error" => &[
             "iteration.failed",
             "iteration.jail_lost",
@@ -21,6 +21,8 @@ pub fn kinds_of(word: &str) -> Option<&'static [&'static str]> {
             "model.lost",
             "proxy.failed",
             "proxy.lost",
+            "instance.crashed",
+            "instance.lost",
         ],
         _ => return None,
     })

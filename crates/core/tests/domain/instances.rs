@@ -157,7 +157,9 @@ impl Workshop {
         self.come_up();
     }
 
+    /// Once its last jail is gone.
     fn begin(&mut self) -> Done {
+        self.release_all();
         self.command(Actor::Daemon, instance::Command::Begin {})
     }
 }
@@ -297,6 +299,15 @@ fn a_later_revision_takes_the_place_of_an_idle_program_and_an_execution_of_it_wa
     assert_eq!(shop.instance().unwrap().crashes.len(), 0);
     let bind = shop.office.bind();
     shop.office.must(bind);
+}
+
+#[test]
+fn no_program_begins_while_the_jail_of_the_last_one_is_still_there() {
+    let mut shop = Workshop::ready(Rules { backoff_ms: 1, ..Rules::default() });
+    shop.exit(1);
+    shop.office.world.pass(10);
+    assert!(shop.command(Actor::Daemon, instance::Command::Begin {}).is_err(), "two would share one work folder");
+    shop.begin().expect("the control: its jail is gone");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use tenure_core::capability::hook::PREFIX;
 use tenure_core::id::{CallId, InstanceId};
 use tenure_core::instance::{self, InstanceRow};
 use tenure_store::fold;
-use tenure_store::rows::{calls, instances};
-use tenure_wire::api::instance::{Inspection, Instance, InstanceCall, SeedStatus};
+use tenure_store::rows::{calls, instances, sessions};
+use tenure_wire::api::instance::{Inspection, Instance, InstanceCall, Known, SeedStatus};
 use tenure_wire::problem::{Code, Problem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -156,8 +156,14 @@ impl ApiState {
             Some(call) => self.records.read(move |txn| crash(txn, call)).await?,
             None => None,
         };
-        let now = self.app.committer.now().at;
-        Ok(Instance::of(row, status, version.map(|version| version.to_string()), last_crash, now))
+        let session = match row.session {
+            Some(session) => self.reader().read(move |sql| sessions::get(sql, session)).await?,
+            None => None,
+        };
+        let waits = session.is_some_and(|session| session.waiting_since.is_some() && session.connection.is_none());
+        let waits_for = waits.then(|| "a worker with a free slot: each program that runs holds one".to_string());
+        let known = Known { version: version.map(|version| version.to_string()), last_crash, waits_for };
+        Ok(Instance::of(row, status, known, self.app.committer.now().at))
     }
 }
 

@@ -19,6 +19,7 @@ pub async fn cancel(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), 
     let why = match row.as_ref().map(|row| row.standing.state.as_str()) {
         Some("deleting") => "its agent was deleted",
         Some("revoked") => "its agent was revoked",
+        Some("quarantined") => "its agent was put into quarantine",
         _ => "its agent was killed",
     };
     let mut after = None;

@@ -46,9 +46,13 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
         let left = waiting.into_iter().filter(|holder| !placed.contains(holder));
         let yields = room::wanted(txn, &slots, left)?;
         bindings.extend(hosted.bindings);
-        Ok((bindings, yields, hosted.start, hosted.renew))
+        Ok((bindings, yields, (hosted.start, hosted.renew, hosted.gone)))
     });
-    let (bindings, yields, start, renew) = chosen.await?;
+    let (bindings, yields, (start, renew, gone)) = chosen.await?;
+    for id in gone {
+        let why = "its agent is no program that is kept running any more".to_string();
+        app.report(Actor::Daemon, Command::Execution(id, execution::Command::Cancel { why })).await;
+    }
     for instance in renew {
         app.report(Actor::Daemon, Command::Instance(instance, instance::Command::Renew {})).await;
     }

@@ -33,6 +33,9 @@ pub struct Instance {
     /// Why it stops, or is stopped: `asked`, `crashed`, `quarantined`, `killed`, `revoked`, `deleted` or `plan_lost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// What it waits for, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     pub revision: u32,
     /// That the manifest of this revision states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +61,14 @@ pub struct Instance {
     pub stopped_at: Option<Moment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+}
+
+/// What other rows and payloads say of an instance.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub version: Option<String>,
+    pub last_crash: Option<String>,
+    pub waits_for: Option<String>,
 }
 
 /// What the last health check found; the figures are the kernel's.
@@ -126,13 +137,8 @@ impl Health {
 
 impl Instance {
     /// `now`: up to when it is counted how long it is ready.
-    pub fn of(
-        row: InstanceRow,
-        status: SeedStatus,
-        version: Option<String>,
-        last_crash: Option<String>,
-        now: Time,
-    ) -> Instance {
+    pub fn of(row: InstanceRow, status: SeedStatus, known: Known, now: Time) -> Instance {
+        let Known { version, last_crash, waits_for } = known;
         Instance {
             id: row.id,
             agent: row.agent,
@@ -140,6 +146,7 @@ impl Instance {
             status,
             state: row.state,
             why: row.why,
+            waits_for,
             revision: row.revision,
             version,
             uptime_ms: row.ready_at.map(|since| now.since_ms(since)),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenure_core::agent::Agent;
 use tenure_core::call::Holder;
 use tenure_core::execution::ExecutionRow;
-use tenure_core::id::{AgentId, InstanceId};
+use tenure_core::id::{AgentId, ExecutionId, InstanceId};
 use tenure_core::instance::Instance;
 use tenure_core::ledger::MacKey;
 use tenure_store::fold;
@@ -19,6 +19,8 @@ pub(super) struct Hosted {
     pub(super) start: BTreeSet<AgentId>,
     /// Those whose program is of an earlier revision than what waits, and has nothing in hand.
     pub(super) renew: BTreeSet<InstanceId>,
+    /// Of agents whose newest revision is no such program any more.
+    pub(super) gone: Vec<ExecutionId>,
     /// What finds a place by itself.
     pub(super) others: Vec<Holder>,
 }
@@ -43,7 +45,7 @@ pub(super) fn split(
     waiting: Vec<Holder>,
 ) -> Result<Hosted, Error> {
     let (start, renew) = (BTreeSet::new(), BTreeSet::new());
-    let mut hosted = Hosted { bindings: Vec::new(), start, renew, others: Vec::new() };
+    let mut hosted = Hosted { bindings: Vec::new(), start, renew, gone: Vec::new(), others: Vec::new() };
     let mut begun: BTreeMap<AgentId, u64> = BTreeMap::new();
     for holder in waiting {
         let Some(row) = hosted_row(txn, holder)? else {
@@ -51,6 +53,11 @@ pub(super) fn split(
             continue;
         };
         let agent = row.agent;
+        let newest = agents::get(txn.parts().0, agent)?.map_or(row.revision, |row| row.standing.revision);
+        if !txn.plan(agent, newest)?.kind().is_hosted() {
+            hosted.gone.push(row.id);
+            continue;
+        }
         let begins = row.iterations == 0;
         if begins && !may_begin(txn, &row, &mut begun)? {
             continue;
