@@ -2,7 +2,7 @@
 use serde_json::json;
 use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::execution::Start;
-use tenure_wire::api::instance::{Health, Inspection, Instance as Shown};
+use tenure_wire::api::instance::{Inspection, Instance as Shown, InstanceHealth};
 
 use super::{each, execute};
 use crate::args::{Instance, Whom};
@@ -68,7 +68,7 @@ async fn health(agent: &str, settings: &Settings, output: Output) -> Result<Exit
     Ok(Exit::Done)
 }
 
-fn told(health: &Health) -> Vec<(&'static str, Option<String>)> {
+fn told(health: &InstanceHealth) -> Vec<(&'static str, Option<String>)> {
     vec![
         ("status", Some(health.status.clone())),
         ("uptime", Some(duration(health.uptime_ms))),

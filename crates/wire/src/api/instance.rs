@@ -60,7 +60,7 @@ pub struct Instance {
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub stopped_at: Option<Moment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
+    pub health: Option<InstanceHealth>,
 }
 
 /// What other rows and payloads say of an instance.
@@ -74,7 +74,7 @@ pub struct Known {
 /// What the last health check found; the figures are the kernel's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Health {
+pub struct InstanceHealth {
     /// `healthy`, `warning` or `critical`, as the program says.
     pub status: String,
     pub memory_bytes: u64,
@@ -128,10 +128,10 @@ impl InstanceCall {
     }
 }
 
-impl Health {
-    fn of(found: Found) -> Health {
+impl InstanceHealth {
+    fn of(found: Found) -> InstanceHealth {
         let Found { condition, memory_bytes, cpu_ms, processes, uptime_ms, errors, call: _ } = found;
-        Health { status: condition.as_str().to_string(), memory_bytes, cpu_ms, processes, uptime_ms, errors }
+        InstanceHealth { status: condition.as_str().to_string(), memory_bytes, cpu_ms, processes, uptime_ms, errors }
     }
 }
 
@@ -157,7 +157,7 @@ impl Instance {
             session: row.session,
             created_at: row.created_at.into(),
             stopped_at: row.stopped_at.map(Into::into),
-            health: row.health.map(Health::of),
+            health: row.health.map(InstanceHealth::of),
         }
     }
 }
