@@ -82,7 +82,6 @@ pub(crate) fn make(dir: &Path) {
     world.run(&store, Command::Project(project, project::Command::ApplyPolicy(apply))).unwrap();
     connects(&mut world, &store, agent);
     pushes(&mut world, &store, project);
-    starts_program(&mut world, &store);
     let validated = world.deploy_under(&store, "validated", &world::validated_plan(2));
     let checked = world.start(&store, validated, None);
     world.bind(&store, checked, worker);
@@ -225,6 +224,7 @@ fn starts_program(world: &mut World, store: &Store) {
 
 /// A package of a trusted publisher.
 fn pushes(world: &mut World, store: &Store, project: ProjectId) {
+    starts_program(world, store);
     let key = archive::Key::from_bytes(&[7; 32]);
     let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: packed, version: 1.0.0}\n\
                 spec: {runtime: {kind: command, command: [sh, main.sh]}}\n";
